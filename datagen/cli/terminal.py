@@ -60,7 +60,11 @@ class Terminal:
         else:
             from stemwright.datagen.cli.cells import as_text
 
-            self.out.print(as_text(table))
+            table = as_text(table)
+            title, table.title = table.title, None  # a table breaks its title at its own width, which may be that of two words
+            if title is not None:
+                self.out.print(title)
+            self.out.print(table)
 
     def say(self, text: str) -> None:
         """A line for a person; nothing with ``--json`` or ``--quiet``."""

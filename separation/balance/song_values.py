@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.manifests.metadata import year_and_genre
-from stemwright.manifests.records import RESIDUAL, Estimate, Refused, Track
+from stemwright.manifests.records import RESIDUAL, Refused, Track
+from stemwright.manifests.table import frame
 from stemwright.manifests.table_rows import TableRows
 from stemwright.separation.balance.groups import NO_VALUE, Values, group_names
 from stemwright.separation.balance.track_balance import TrackBalance
@@ -59,8 +60,9 @@ def songs_of_corpus(corpus: Path | str) -> list[SongValues]:
     place = Path(corpus)
     if not (place / "tracks.parquet").exists() or not (place / "estimates.parquet").exists():
         raise Refused(f"{place} has no estimates; expected a corpus, after: stemwright estimate {place}")
-    by_track: dict[str, dict[str, Estimate]] = {}
-    for row in TableRows(place / "estimates.parquet", Estimate):
+    by_track: dict[str, dict[str, Any]] = {}
+    columns = ("track_id", "name", "level_lu", "level_low_lu", "level_high_lu", "pan", "width")  # a record of each row would take minutes
+    for row in frame(place / "estimates.parquet", columns).itertuples(index=False):
         by_track.setdefault(row.track_id, {})[row.name] = row
     tracks = [row for row in TableRows(place / "tracks.parquet", Track) if row.id in by_track]
     return [SongValues(row.title, columns_of(row), _stems_of_estimates(by_track[row.id])) for row in tracks]
@@ -79,7 +81,7 @@ def columns_of(track: Track) -> dict[str, str]:
     return {**said, **own, **{name: text for name, text in track.metadata.items() if name not in (YEAR, "genre")}}
 
 
-def _stems_of_estimates(rows: Mapping[str, Estimate]) -> dict[str, dict[str, Triple]]:
+def _stems_of_estimates(rows: Mapping[str, Any]) -> dict[str, dict[str, Triple]]:
     levels = {name: _triple(row.level_lu, row.level_low_lu, row.level_high_lu) for name, row in rows.items()}
     rest = against_rest(levels)
     return {

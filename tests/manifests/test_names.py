@@ -9,7 +9,7 @@ from stemwright.manifests import table
 from stemwright.manifests.feature_rows import StemFeatures, StemStatistic
 from stemwright.manifests.names import HIGHEST_RATE, LONGEST_NAME, LOWEST_RATE, Name, ShardPath, checked_name, inside, is_name, name_from
 from stemwright.manifests.pair_records import Branch, Pair, Signal, SignalFile
-from stemwright.manifests.records import AudioFile, Estimate, Normalisation, ReferenceStem, Shard, Stem
+from stemwright.manifests.records import AudioFile, Estimate, Normalisation, Part, ReferenceStem, Shard, Stem
 from stemwright.manifests.row_types import ROW_TYPES
 from stemwright.separation.stem_files import StemFolder
 
@@ -63,6 +63,8 @@ def test_a_name_that_could_be_more_than_a_file_name_is_refused_with_a_message(te
 FIELDS = [
     (ReferenceStem, "name", {"audio": audio_file()}),
     (Stem, "name", {}),
+    (Part, "name", {}),
+    (Part, "part_of", {}),
     (Estimate, "name", {}),
     (Normalisation, "name", {}),
     (StemFeatures, "name", {}),
