@@ -194,6 +194,11 @@ class ApartSeparator:
         return self._first.origin
 
     @property
+    def parts_origin(self) -> str:
+        """The name of the separator that takes the stem apart."""
+        return self._further.origin
+
+    @property
     def sample_rate(self) -> int | None:
         """The rate of stems and parts in Hz; None: the mixture's own."""
         return self._first.sample_rate

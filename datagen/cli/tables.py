@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stemwright.datagen.cli.section_tables import in_short
 from stemwright.manifests.records import RESIDUAL, Estimate, Rejected
 from stemwright.manifests.wording import with_unit
-from stemwright.separation.balance.basis import BASES, Basis
+from stemwright.separation.balance.basis import BASES, OF_STEM, Basis
 from stemwright.separation.balance.panorama import in_words
 
 if TYPE_CHECKING:
@@ -65,13 +65,14 @@ def track_balance_table(track: TrackBalance) -> Table:
     from rich.table import Table
 
     from stemwright.datagen.cli.cells import lines_cell
-    from stemwright.separation.balance.basis import sentence
+    from stemwright.separation.balance.basis import sentence, sentence_on_parts
     from stemwright.separation.balance.image_words import DASH, image_in_words
 
     loudness = track.loudness
     title = f"{track.title}  {loudness.integrated_lufs:.1f} LUFS, range {_finite(loudness.range_lu)} LU"
     title += f", true peak {_finite(loudness.true_peak_dbtp, sign=True)} dBTP, PLR {_finite(track.plr_db)} dB"
-    table = Table(title=lines_cell("bold", title, sentence(track.basis, track.origin)), title_justify="left")
+    said = filter(None, [sentence(track.basis, track.origin), sentence_on_parts(track.parts_origin)])
+    table = Table(title=lines_cell("bold", title, *said), title_justify="left")
     table.add_column("stem", overflow="fold", min_width=6)
     ranged = any(stem.present and stem.level_high_lu - stem.level_low_lu >= SHOWN_LU for stem in track.stems.values())
     span_heading = [("80 %", "range")] if ranged else []
@@ -81,16 +82,21 @@ def track_balance_table(track: TrackBalance) -> Table:
     notes += [f"{name} {stem.note}" for name, stem in track.stems.items() if not stem.present]
     for name, stem in track.stems.items():
         if not stem.present:
-            table.add_row(name, NOT_PRESENT, *("-" * (len(table.columns) - 2)), style="dim")
+            table.add_row(_beneath(name), *("-" * (len(table.columns) - 1)), style="dim")  # the reason is below
             continue
         span = [f"{stem.level_low_lu:.1f} to {stem.level_high_lu:.1f}"] if ranged else []
-        table.add_row(name, f"{stem.level_lu:.1f}", *span, _finite(stem.against_rest_lu, sign=True), *image_in_words(stem))
+        table.add_row(_beneath(name), f"{stem.level_lu:.1f}", *span, _finite(stem.against_rest_lu, sign=True), *image_in_words(stem))
     if any(stem.pan is None and stem.present for stem in track.stems.values()):
         notes.append("mono: pan and width are not defined")
     if any(DASH in text for stem in track.stems.values() if stem.present for text in image_in_words(stem)):
         notes.append("pan, width and plays: 80 % ranges where these are wider than a tenth")
     table.caption, table.caption_justify = "\n".join(notes) or None, "left"  # a reason would be wider than the table
     return table
+
+
+def _beneath(name: str) -> str:
+    """The name of a stem; of a part, which is beneath its stem, its own with an indent."""
+    return f"  {name.split(OF_STEM, 1)[1]}" if OF_STEM in name else name
 
 
 def _finite(value: float | None, *, sign: bool = False) -> str:

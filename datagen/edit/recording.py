@@ -119,8 +119,10 @@ def _processed(audio: Audio, sample_rate: int, each: Edit, name: str) -> Audio:
 
     from stemwright.datagen.effects import apply_chain
 
+    mono_pan = each.operation == "pan" and len(audio) != 2  # its chain begins with a width, which would be named
     try:
         with torch.inference_mode():
             return np.asarray(apply_chain(torch.from_numpy(np.array(audio)), sample_rate, chains[0]).numpy())
     except ValueError as error:  # a pan of a mono song, a cutoff beyond half of its sample rate
-        raise EditError(f"{each.operation} of {name} is not possible on this recording: {error}") from error
+        why = f"a pan needs two channels; got {len(audio)}: write the song as stereo first" if mono_pan else error
+        raise EditError(f"{each.operation} of {name} is not possible on this recording: {why}") from error

@@ -2,9 +2,9 @@
 
 Conventions
     Audio is float [C, T], full scale 1.0. A float WAV holds every peak, so nothing is done to the level of one. Elsewhere a peak above
-    full scale is brought down by one gain for the whole song, which is reported; with ``keep_level = "limit"`` only the peaks are, by the
-    limiter of ``stemwright.datagen.effects`` with its ceiling at full scale (all channels together, a look-ahead of 1.5 ms, a release of
-    100 ms), and how much, how long and where is reported; with ``"refuse"`` nothing is written.
+    full scale is brought down by one gain for the song, which is reported; with ``keep_level = "limit"`` only the peaks are, by the
+    limiter of ``stemwright.datagen.effects`` with its ceiling at full scale, in a lossy format 1 dB below (all channels together, a
+    look-ahead of 1.5 ms, a release of 100 ms), and how much, how long and where is reported; with ``"refuse"`` nothing is written.
     ``Limited``: time counts as limited where the gain is below ``AUDIBLE_DB``; stretches less than ``GAP_S`` apart are one.
 """
 
@@ -29,6 +29,7 @@ KeepLevel = Literal["lower", "limit", "refuse"]
 KEEPING = ("limit", "refuse")
 AUDIBLE_DB = -0.1
 GAP_S = 1.0
+LOSSY_CEILING_DB = -1.0  # of the limiter before a lossy codec, whose decoded peaks exceed those that were encoded (AES TD1004)
 SHOWN = 3  # stretches that a sentence names
 
 
@@ -111,7 +112,7 @@ class SongOutput:
             at_s = int(np.abs(audio).max(axis=0).argmax()) / sample_rate
             who = f"{what} peaks at {gain_to_db(peak):+.2f} dBFS, at {at_s:.2f} s" if peak > ceiling else "a stem peaks above full scale"
             raise Refused(f"{who}: {self.format.name} cannot hold it at its level. Write .wav (float){self._other_ways(others)}")
-        return _limited(audio, sample_rate, ceiling)
+        return _limited(audio, sample_rate, db_to_gain(LOSSY_CEILING_DB) if self.format.codec else ceiling)
 
     def _other_ways(self, others: float) -> str:
         if others > self.format.ceiling:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stemwright.datagen.mixing.settling import MIX_LUFS, MixSettings, Reason, StemPlan, settle
+from stemwright.datagen.mixing.settling import MIX_LUFS, MixSettings, Reason, StemPlan, notes_on_faders, settle
 from stemwright.datagen.mixing.stem_plans import KnownStem, name_among, parts_of
 from stemwright.manifests.records import Estimate
 from stemwright.manifests.sound.formats import Audio
@@ -68,7 +68,7 @@ def mix_by_profile(
     shared = Counter(names[part.name] for part in known)
     plans = {part.name: _plan(part, like, profile[like], shared[like]) for part in known if (like := names[part.name])}
     settled, bus, measured_lufs, peak_dbtp = settle(stems, sample_rate, plans, loudness_lufs=loudness_lufs)
-    return MixSettings(settled, bus, measured_lufs, peak_dbtp, left_out)
+    return MixSettings(settled, bus, measured_lufs, peak_dbtp, left_out, notes_on_faders(settled, bus))
 
 
 def _plan(part: KnownStem, like: str, found: NameLevels, shared: int) -> StemPlan:

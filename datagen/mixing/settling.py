@@ -120,6 +120,16 @@ def settle(
     return settled, uses(("fader", {"gain_db": bus_db})) if bus_db else (), measured_lufs + whole_db, peak_dbtp + whole_db
 
 
+def notes_on_faders(stems: Mapping[str, SettledStem], bus: tuple[Use, ...]) -> tuple[str, ...]:
+    """A note where a stem needs more than a fader gives, so that it is at its limit and the rest is on the mix bus."""
+    held = [name for name, stem in stems.items() if stem.gain_db >= FADER_DB[1] - 1e-3]
+    if not held or not bus:
+        return ()
+    (_, settings), *_ = bus
+    whose = f"{' and '.join(held)}: fader{'' if len(held) == 1 else 's'} at the limit of {FADER_DB[1]:+g} dB"
+    return (f"{whose}; all stems get {settings.plain()['gain_db']:+.1f} dB more on the mix bus. Was the stem recorded very softly?",)
+
+
 def _settled(name: str, plan: StemPlan, gain_db: float, level_lu: float) -> SettledStem:
     if not FADER_DB[0] <= gain_db <= FADER_DB[1]:
         raise Refused(

@@ -25,6 +25,7 @@ from stemwright.datagen.mixing.settling import (
     StemPlan,
     Use,
     loudness_at_any_level,
+    notes_on_faders,
     settle,
     uses,
 )
@@ -63,7 +64,7 @@ def mix_by_rules(stems: Mapping[str, Audio], sample_rate: int, *, loudness_lufs:
     parts, left_out = parts_of(stems, sample_rate)
     plans = plans_by_rules(parts, equalise=equalise)
     settled, bus, measured_lufs, peak_dbtp = settle(stems, sample_rate, plans, loudness_lufs=loudness_lufs)
-    return MixSettings(settled, bus, measured_lufs, peak_dbtp, left_out, _notes_on_leads(settled))
+    return MixSettings(settled, bus, measured_lufs, peak_dbtp, left_out, (*_notes_on_leads(settled), *notes_on_faders(settled, bus)))
 
 
 def _notes_on_leads(settled: Mapping[str, SettledStem]) -> tuple[str, ...]:

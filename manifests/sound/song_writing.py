@@ -218,7 +218,10 @@ def _lossy(audio: Audio, sample_rate: int, how: SongFormat, tags: Mapping[str, s
         notes.append(f"resampled from {sample_rate:,} to {rate:,} Hz: {how.name} does not have the rate of the song")
     late = found.shape[1] - at_rate.shape[1]
     if late and how.codec == "vorbis":
-        raise UsageError(f"{how.name} does not keep the length of so short a song ({late:+,} frames): write .opus")
+        raise UsageError(
+            f"{how.name} does not keep the length of this song: expected {at_rate.shape[1]:,} frames, got {found.shape[1]:,} when it was "
+            "decoded. That happens to very short and to silent songs; write .opus, .flac or .wav"
+        )
     if late:
         notes.append(f"{how.name} ends {late:,} frames after the song, which is shorter than its packets: silence")
     if (over_db := gain_to_db(float(np.abs(found).max(initial=0.0)))) > OVERSHOOT_DB:

@@ -21,6 +21,7 @@ DEMONSTRATION: Basis = "demonstration"
 BASES: tuple[Basis, ...] = get_args(Basis)
 REFERENCE_ORIGIN = "reference"
 DEMONSTRATION_MODEL = "bundled"
+OF_STEM = "/"  # between the name of a stem and that of its part
 
 
 def model_of(origin: str) -> str:
@@ -39,6 +40,11 @@ def rough(origins: Iterable[str]) -> str:
     """A sentence about figures from stems of these origins, if a demonstration model separated any of them; else ""."""
     found = next((origin for origin in origins if basis_of(origin) == DEMONSTRATION), None)
     return f"{model_of(found)} is a demonstration model: its figures are rough; for work use htdemucs_ft" if found else ""
+
+
+def sentence_on_parts(parts_origin: str) -> str:
+    """What the levels of parts of stems mean, "drums/kick"; "" where no stem was taken apart."""
+    return f"parts separated by {model_of(parts_origin)}; their 80 % ranges are not calibrated" if parts_origin else ""
 
 
 def sentence(basis: Basis, origin: str = "") -> str:

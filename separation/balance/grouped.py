@@ -201,6 +201,7 @@ def song_rows(songs: Sequence[SongValues], columns: Sequence[str] = ("year", "ge
     return [
         {
             "track": song.title,
+            "path": song.path,
             **{name: song.columns.get(name) for name in columns},
             "stem": stem,
             **{

@@ -19,7 +19,7 @@ from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.stem_names import MIXTURE_NAMES
-from stemwright.separation.balance.basis import MEASURED, REFERENCE_ORIGIN
+from stemwright.separation.balance.basis import MEASURED, OF_STEM, REFERENCE_ORIGIN
 from stemwright.separation.balance.given_levels import given_balance
 from stemwright.separation.balance.level_estimators import calibration_for
 from stemwright.separation.balance.measure import StemBalance, measure_balance
@@ -75,7 +75,8 @@ def measure_recording(
     rate = separator.sample_rate or sample_rate
     if keep is not None:
         keep(path, separated, rate, separator.origin)
-    return _measure_separated(path, resample(mixture, sample_rate, rate), separated, rate, separator.origin, hear)
+    found = _measure_separated(path, resample(mixture, sample_rate, rate), separated, rate, separator.origin, hear)
+    return replace(found, parts_origin=getattr(separator, "parts_origin", ""))
 
 
 def _measure_separated(

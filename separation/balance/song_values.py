@@ -48,11 +48,15 @@ NOTHING: Triple = (math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class SongValues:
-    """A song: what it is called, its columns as texts, and the values of its stems: stem -> quantity -> (value, low, high)."""
+    """A song: what it is called, its columns as texts, and the values of its stems: stem -> quantity -> (value, low, high).
+
+    ``path`` is its file, by which songs of one title are told apart.
+    """
 
     title: str
     columns: Mapping[str, str] = field(default_factory=dict)
     stems: Mapping[str, Mapping[str, Triple]] = field(default_factory=dict)
+    path: str = ""
 
 
 def songs_of_corpus(corpus: Path | str) -> list[SongValues]:
@@ -65,12 +69,12 @@ def songs_of_corpus(corpus: Path | str) -> list[SongValues]:
     for row in frame(place / "estimates.parquet", columns).itertuples(index=False):
         by_track.setdefault(row.track_id, {})[row.name] = row
     tracks = [row for row in TableRows(place / "tracks.parquet", Track) if row.id in by_track]
-    return [SongValues(row.title, columns_of(row), _stems_of_estimates(by_track[row.id])) for row in tracks]
+    return [SongValues(row.title, columns_of(row), _stems_of_estimates(by_track[row.id]), row.audio.path) for row in tracks]
 
 
 def songs_of_balances(measured: Iterable[TrackBalance], columns: Sequence[Mapping[str, str]]) -> list[SongValues]:
     """Songs that were measured, with the columns of each."""
-    return [SongValues(track.title, its, _stems_of_balance(track)) for track, its in zip(measured, columns, strict=True)]
+    return [SongValues(track.title, its, _stems_of_balance(track), track.path) for track, its in zip(measured, columns, strict=True)]
 
 
 def columns_of(track: Track) -> dict[str, str]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from stemwright.manifests.records import Estimate, Track
 from stemwright.manifests.spreadsheet import csv_text
 from stemwright.manifests.wording import counted
-from stemwright.separation.balance.basis import MEASURED, REFERENCE_ORIGIN, Basis, model_of
+from stemwright.separation.balance.basis import DEMONSTRATION, ESTIMATED, MEASURED, OF_STEM, REFERENCE_ORIGIN, Basis, basis_of, model_of
 from stemwright.separation.balance.level_estimators import SEPARATED, Calibration
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.balance.mixture_line import MixtureCourse, mixture_course, plr_db
@@ -59,6 +59,7 @@ class TrackBalance:
     basis: Basis = MEASURED
     origin: str = REFERENCE_ORIGIN  # of the stems, as their rows have it: "htdemucs_ft@demucs-4.1.0"; "": they were given
     path: str = ""  # of the mixture
+    parts_origin: str = ""  # of the separator that took a stem apart, where one did
     course: MixtureCourse | None = None  # the mixture's own loudness over time
     music: Music | None = None  # sections, tempo and key, where they were requested
 
@@ -115,13 +116,21 @@ def table_rows(tracks: Iterable[TrackBalance]) -> list[Row]:
             **{name: _plain(getattr(stem, name)) for name in IMAGE_FIELDS},
             **{name: _plain(getattr(stem, field)) for name, field in ACTIVE_FIELDS.items()},
             "note": stem.note,
-            "basis": track.basis,
-            "model": model_of(track.origin),
+            **_basis_row(track, name),
             "path": track.path,
         }
         for track in tracks
         for name, stem in track.stems.items()
     ]
+
+
+def _basis_row(track: TrackBalance, name: str) -> Row:
+    """What the row of a stem, or of a part of one, rests on: of a part two models, "bundled + kit"."""
+    if OF_STEM not in name or not track.parts_origin:
+        return {"basis": track.basis, "model": model_of(track.origin)}
+    origins = track.origin, track.parts_origin
+    basis = DEMONSTRATION if DEMONSTRATION in map(basis_of, origins) else ESTIMATED
+    return {"basis": basis, "model": " + ".join(map(model_of, origins))}
 
 
 def summary_rows(tracks: Sequence[TrackBalance], *, exact: bool = False) -> list[Row]:
@@ -160,6 +169,7 @@ def as_json(track: TrackBalance) -> Row:
         "path": track.path,
         "basis": track.basis,
         "model": model_of(track.origin) or None,
+        "parts_model": model_of(track.parts_origin) or None,
         "duration_s": _plain(track.duration_s, 3),
         "mixture": _mixture_json(track),
         "stems": {name: _stem_json(stem) for name, stem in track.stems.items()},

@@ -53,6 +53,7 @@ def test_balance_of_a_corpus_is_the_summary_of_its_estimates(corpus, tmp_path):
     }
     frame = pandas.read_csv(tmp_path / "songs.csv")
     assert len(frame) == 8 * 4
+    assert frame["path"].nunique() == 8
     assert frame.query("stem == 'vocals'")["level_lu"].tolist() == [-2.0 - n - 2.0 * (n % 2) for n in range(8)]
     assert frame.query("stem == 'vocals'")["year"].tolist()[:6] == [1950.0 + 10 * n for n in range(6)]
 

@@ -145,6 +145,15 @@ def test_the_gain_of_a_stem_that_is_given_changes_nothing_in_the_mix(band):
     assert {name: stem.plan.pan for name, stem in plain.stems.items()} == {name: stem.plan.pan for name, stem in settings.stems.items()}
 
 
+def test_a_fader_at_its_limit_is_noted(band):
+    settings = mix_by_rules({name: np.float32(0.05) * audio for name, audio in band.items()}, RATE)
+    highest = max(settings.stems, key=lambda name: settings.stems[name].gain_db)
+    assert settings.stems[highest].gain_db == pytest.approx(24.0)
+    (note,) = (note for note in settings.notes if "limit" in note)
+    assert note.startswith(f"{highest}: fader at the limit of +24 dB; all stems get +")
+    assert not any("limit" in note for note in mix_by_rules(band, RATE).notes)
+
+
 def test_bass_kick_snare_and_lead_are_in_the_centre_and_the_others_in_balance(band):
     stems = mix_by_rules(band, RATE).stems
     pans = {name: stem.plan.pan for name, stem in stems.items()}

@@ -45,12 +45,14 @@ def test_a_limiter_changes_only_what_is_near_the_peaks_and_says_where(tmp_path, 
     for start, end in ((0.99, 2.1), (4.49, 5.6)):  # the release is 0.1 s: after a second nothing is left of it
         untouched[int(start * RATE) : int(end * RATE)] = False
     np.testing.assert_allclose(level.audio[:, untouched], bursts()[:, untouched], rtol=1e-6, atol=0)
-    assert level.limited.lowest_db == pytest.approx(-4.0, abs=0.01)
+    margin = 0.0 if suffix == ".flac" else 1.0  # a lossy format may decode above what was encoded
+    assert np.abs(level.audio).max() == pytest.approx(10 ** (-margin / 20), abs=1e-6)
+    assert level.limited.lowest_db == pytest.approx(-4.0 - margin, abs=0.01)
     assert 1.0 <= level.limited.lowest_s <= 1.05
     (first, _), (second, _) = level.limited.stretches
     assert (first, second) == (pytest.approx(1.0, abs=0.01), pytest.approx(4.5, abs=0.01))
     text = level.lines("the song")[0]
-    assert text.startswith("limiter: limited by at most 4.00 dB, at 1.0")
+    assert text.startswith(f"limiter: limited by at most {4 + margin:.2f} dB, at 1.0")
     assert "1.0 to 1.2 s, 4.5 to 4.7 s" in text
     ratio = level.audio[:, int(1.01 * RATE)] / bursts()[:, int(1.01 * RATE)]
     assert ratio[0] == pytest.approx(ratio[1], rel=1e-5)  # the image stays: both channels get one gain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 import soundfile
 from conftest import make_song
 from living_corpus import FilterSeparator, build, contents, differences, stub_separator, write_song
+from rich.console import Console
 from tiny_model import write_tiny_model
 
 import stemwright as sw
+from stemwright.datagen.cli.tables import track_balance_table
 from stemwright.datagen.run import configuration
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.forecast import forecast
@@ -28,6 +31,8 @@ from stemwright.manifests.pair_records import Pair
 from stemwright.manifests.records import RESIDUAL, Estimate, Part, Rejected, Stem
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.usage import UsageError
+from stemwright.separation.balance.basis import model_of
+from stemwright.separation.balance.track_balance import table_rows
 from stemwright.separation.function_separator import FunctionSeparator
 from stemwright.separation.part_separator import PartSeparator, part_names
 
@@ -327,7 +332,19 @@ def test_balance_shows_parts_beneath_their_stem_and_the_same_levels_of_stems(tmp
         return {"kick": audio * np.float32(0.5), "snare": audio * np.float32(0.25)}
 
     first.stem_names, kit.stem_names = ("drums", "other"), ("kick", "snare")
-    found = sw.balance(tmp_path / "song.wav", model=first, drums_model=kit).stems
+    balance = sw.balance(tmp_path / "song.wav", model=first, drums_model=kit)
+    found = balance.stems
+    rows = {row["stem"]: row for row in table_rows([balance])}
+    assert (rows["drums"]["model"], rows["drums/kick"]["model"]) == (
+        model_of(balance.origin),
+        f"{model_of(balance.origin)} + {model_of(balance.parts_origin)}",
+    )
+    assert model_of(balance.parts_origin).endswith("kit")
+    console = Console(file=io.StringIO(), width=80)
+    console.print(track_balance_table(balance))
+    shown = console.file.getvalue()
+    assert "their 80 % ranges are not calibrated" in shown
+    assert max(map(len, shown.splitlines())) <= 80
     assert list(found) == ["drums", "drums/kick", "drums/snare", "other"]
     alone = sw.balance(tmp_path / "song.wav", model=first).stems
     assert {name: found[name].level_lu for name in alone} == {name: stem.level_lu for name, stem in alone.items()}
