@@ -26,7 +26,7 @@ from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.balance.mixture_line import mixture_course
 from stemwright.separation.balance.music import Music
 from stemwright.separation.balance.own_stems import Files, load_own, multitrack_files
-from stemwright.separation.balance.saved_stems import OF_STEM, saved_stems
+from stemwright.separation.balance.saved_stems import saved_stems
 from stemwright.separation.balance.track_balance import TrackBalance, measure_track
 from stemwright.separation.loudness.meter import measure_loudness
 

@@ -20,11 +20,11 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.writing import save
+from stemwright.separation.balance.basis import OF_STEM
 from stemwright.separation.balance.own_stems import Files
 
 FACTS = "stems.json"
 FORMAT = 1
-OF_STEM = "/"  # between the name of a stem and that of its part
 LONGEST_FACTS = 1 << 16  # bytes: more is not what was written here
 
 
