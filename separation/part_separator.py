@@ -62,7 +62,6 @@ class PartSeparator:
     >>> def halves(audio, sample_rate):
     ...     return {"kick": audio / 2, "snare": audio / 4}
     >>> halves.stem_names = ("kick", "snare")
-    >>> from stemwright.separation.part_separator import PartSeparator
     >>> parts = PartSeparator(FunctionSeparator(halves, "halves", "1"), {"kick": "bd"})
     >>> drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100)).astype("float32")
     >>> _ = sw.save("drums.wav", drums, 44_100)
