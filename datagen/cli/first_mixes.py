@@ -117,7 +117,7 @@ def _check(stems: Path, preset: Path, plot: Path | None, loudness: float) -> Non
 
 
 def _default_preset(out: Path) -> Path:
-    """Where the settings go if no file was named. Raises UsageError if the file there is no preset: nobody asked to replace it."""
+    """Where the settings go if no file was named. Raises UsageError if the file there is no preset: it was not named to be replaced."""
     from stemwright.datagen.edit.presets.preset import is_preset
 
     preset = out.with_suffix(".json")

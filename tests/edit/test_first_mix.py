@@ -377,7 +377,7 @@ def test_every_verb_that_takes_stems_refuses_two_of_one_name(band, tmp_path):
     assert not out.exists()
 
 
-def test_settings_never_replace_a_file_that_nobody_named_and_is_no_preset(folder, tmp_path):
+def test_settings_never_replace_a_file_that_was_not_named_and_is_no_preset(folder, tmp_path):
     for text in ('{"name": "web", "version": "1.0.0"}', '{"stems": {}}', "no json"):
         (tmp_path / "package.json").write_text(text)
         done = run(folder, tmp_path / "package.wav")
