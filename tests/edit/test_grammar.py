@@ -78,7 +78,7 @@ def test_no_sentence_has_two_labels():
         assert labels.setdefault(text, edit) == edit
 
 
-@given(st.floats(0.0, 24.0), st.sampled_from(FOUR))
+@given(st.floats(0.001, 24.0), st.sampled_from(FOUR))
 def test_any_number_of_db_that_a_fader_can_do_is_understood(size, stem):
     text = f"{size:.4f}"
     assert parse(f"raise the {stem} by {text} dB") == Edit("volume", (stem,), float(text))
@@ -98,8 +98,6 @@ def test_any_number_of_db_that_a_fader_can_do_is_understood(size, stem):
         ("get rid of drums", Edit("mute", ("drums",))),
         ("extract  vocals,bass", Edit("isolate", ("vocals", "bass"))),
         ("remove reverb from the vocals", Edit("dereverb", ("vocals",))),
-        ("increase the volume of vocals by 0 dB", Edit("volume", ("vocals",), 0.0)),
-        ("lower vocals by 0 dB", Edit("volume", ("vocals",), 0.0)),
         ("high-pass the vocals at 1.2 kHz", Edit("highpass", ("vocals",), 1200.0)),
         ("pan the guitar 30 percent left", Edit("pan", ("guitar",), "30 % left")),
         ("make the drums much wider", Edit("width", ("drums",), "much wider")),
@@ -168,7 +166,7 @@ def test_no_sentence_is_suggested_where_it_would_ask_for_something_else(text):
         ("reduce the bass by -3 dB", ("raise bass by 3 dB", "lower bass by 3 dB")),
         ("turn down everything but bass by -2 dB", ("raise everything but bass by 2 dB", "lower everything but bass by 2 dB")),
         ("make the vocals -2 dB louder", ("raise vocals by 2 dB", "lower vocals by 2 dB")),
-        ("only turn up the vocals", ("isolate vocals", "turn up the vocals")),
+        ("only turn up the vocals", ("isolate vocals", "raise vocals")),
     ],
 )
 def test_a_sentence_with_two_readings_is_asked_back_with_both(text, readings):
@@ -237,7 +235,9 @@ def test_several_edits_in_one_text_or_in_several():
         ("mute everything but drums then raise vocals", "leaves 'vocals' out, and then changes it"),
         ("solo the bass, then solo the drums", "leaves 'drums' out, and then changes it"),
         ("solo drums, mute drums", "leaves nothing: it isolates drums and then mutes it"),
-        ("turn it up", "it names no stem"),
+        ("turn them up", "it names no stem"),
+        ("increase the volume of vocals by 0 dB", "changes nothing"),
+        ("pan vocals 0 % left", "write 'pan vocals centre'"),
         ("make the mix less loud than drums", "'than' is not understood there"),
     ],
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from stemwright.datagen.edit.language.label import (
     CENTRE,
     MONO,
+    MOST_DB,
     PAN_SHARES_OF_WORDS,
     STRENGTHS,
     TWICE_DB,
@@ -30,6 +31,7 @@ from stemwright.datagen.edit.language.patterns import Pattern
 from stemwright.datagen.edit.language.phrases import Value
 
 LEAST_HZ, MOST_HZ = 20.0, 20_000.0
+COMPLAINING = frozenset(("TOO", "TM+", "TM-", "NE+", "NE-"))
 
 
 class UnclearError(EditError):
@@ -43,6 +45,9 @@ class Group:
     stems: tuple[str, ...]
     all_but: tuple[str, ...] | None = None
     is_named: bool = True  # not by "the rest" or "it"
+
+
+ALL_OF_IT = Group((), (), is_named=False)  # "make it louder", where no stem was named before
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,11 @@ class Clause:
         return any(kind in kinds for kind, _ in self.slots)
 
 
+def is_complaint(rule: Pattern) -> bool:
+    """Whether a pattern says what is wrong ("the drums are too loud") and not what to do."""
+    return not COMPLAINING.isdisjoint(rule.kinds)
+
+
 def meaning(clause: Clause) -> Edit | None:
     """The edit that a clause means; None if its words do not go together. Raises UnclearError."""
     return BUILDERS[clause.rule.name](clause)
@@ -71,6 +81,10 @@ def meaning(clause: Clause) -> Edit | None:
 
 def _edit(clause: Clause, operation: Operation, amount: Amount = None) -> Edit:
     group = clause.group
+    if group == ALL_OF_IT and operation != "volume":
+        raise UnclearError(f"{clause.text!r} does not say of which stem; name it, or all stems as everything")
+    if operation == "volume" and amount == 0.0:
+        raise UnclearError(f"{clause.text!r} changes nothing; expected an amount above 0 dB, such as 'by 3 dB'")
     for name in group.stems:
         if group.stems.count(name) > 1:
             raise UnclearError(f"the stem {name!r} is named twice; name each once")
@@ -166,16 +180,37 @@ def _ask_cut(clause: Clause) -> Edit:
 
 
 def _ask_to(clause: Clause) -> Edit:
-    names = _listed(clause.group)
+    names, size, sign = _listed(clause.group), _size(clause), _direction(clause)
+    changes = [f"{verb} {names} by {size}" for verb, way in (("raise", 1.0), ("lower", -1.0)) if sign in (0.0, way)]
     raise UnclearError(
         f"{clause.text!r} has two readings: a level to arrive at, which an edit cannot set, or a change; "
-        f"for a change write {f'raise {names} by 3 dB'!r} or {f'lower {names} by 3 dB'!r}"
+        f"for a change write {' or '.join(map(repr, changes))}"
     )
 
 
+def _size(clause: Clause) -> str:
+    """The amount as typed, without a sign; 3 dB where it could not be the amount of a change in each direction."""
+    if clause.has("PC"):
+        share = float(clause.first("PC") or 0.0)
+        return f"{share:.10g} %" if 0.0 < share < 90.0 else "3 dB"
+    size_db = abs(float(clause.first("A", "G") or 0.0))
+    return f"{size_db:.10g} dB" if 0.0 < size_db <= min(MOST_DB.values()) else "3 dB"
+
+
+def _direction(clause: Clause) -> float:
+    """The direction that the words have, 1 or -1; 0 if they have none or two."""
+    gain_db = float(clause.first("G") or 0.0)
+    kinds = set(clause.rule.kinds)
+    up = bool(kinds & {"V+", "P+"}) or gain_db > 0.0
+    down = bool(kinds & {"V-", "P-", "C"}) or gain_db < 0.0
+    return float(up) - float(down)
+
+
 def _ask_only(clause: Clause) -> Edit:
-    names = _listed(clause.group)
-    raise two_readings(clause.text, f"isolate {names}", clause.text.removeprefix("only ").strip())
+    names, sign = _listed(clause.group), _direction(clause)
+    size = f" by {_size(clause)}" if clause.has("A", "PC") else ""
+    other = f"{'raise' if sign > 0.0 else 'lower'} {names}{size}" if sign else f"mute {names}"
+    raise two_readings(clause.text, f"isolate {names}", other)
 
 
 def _mute(clause: Clause) -> Edit:
@@ -204,6 +239,8 @@ def _pan(clause: Clause) -> Edit | None:
     if kind == "D" and value not in PAN_SHARES_OF_WORDS:
         return None
     share = float(value or 0.0) if kind in ("PC", "N") else PAN_SHARES_OF_WORDS[str(value) if kind == "D" else "half"]
+    if share == 0.0:
+        raise UnclearError(f"{clause.text!r} goes to no side; to have it in the middle, write {f'pan {_listed(clause.group)} centre'!r}")
     if share > 100.0:
         raise UnclearError(f"{clause.text!r} is {share:g} %; a pan goes from 0 to 100 % of the way to a side")
     return _edit(clause, "pan", pan_share(share, side))
@@ -244,7 +281,7 @@ def _eq(clause: Clause) -> Edit:
 
 def _eq_less(clause: Clause) -> Edit:
     word = "muddy" if clause.has("DE") else str(clause.first("TB", "TN"))
-    return _edit(clause, "eq", eq_amount(word, less=True))
+    return _edit(clause, "eq", eq_amount(word, degree=_degree(clause), less=True))
 
 
 def _width(clause: Clause) -> Edit:
@@ -308,6 +345,8 @@ BUILDERS: Mapping[str, Callable[[Clause], Edit | None]] = {
     "isolate": _isolate,
     "bare": _bare,
     "pan": _pan,
+    "pan also": _also(_pan),
+    "centre also": _also(_centre),
     "centre": _centre,
     "filter": _filter,
     "roll off highs": _always("lowpass", STRENGTHS[1]),

@@ -22,6 +22,9 @@ TABLE: dict[str, str] = {
         D? T VOL? S VOLN? P± Q?
         T VOL? S VOLN? Q P±
         T P± Q VOL? S
+        V± ONLY S Q?
+        T ONLY S P± Q?
+        ONLY S P± Q
         MAKE? S VOLN? SHOULD? Q? L± Q?
         Q? L± S Q?
         S VOLN? SHOULD? P± Q?
@@ -55,12 +58,16 @@ TABLE: dict[str, str] = {
         C VOL? S VOLN? P- Q?
         PB VOL? S VOLN? Q? BACK Q?
         V- S P- Q?
-        S VOLN? ARE? TOO LD+
+        S VOLN? ARE? D? TOO LD+
         S VOLN? ARE? A TOO LD+
+        D? TM- S
+        S VOLN? NE-
     """,
     "volume louder": """
-        S VOLN? ARE? TOO LD-
+        S VOLN? ARE? D? TOO LD-
         S VOLN? ARE? A TOO LD-
+        D? TM+ S
+        S VOLN? NE+
     """,
     "volume signed": """
         VOL? S VOLN? G
@@ -104,6 +111,7 @@ TABLE: dict[str, str] = {
         V- S FULL
         C S OUT
         OUTV S OUT
+        OUTV S OFF
         SW? S OFF
         OFFV S
         ALL? WO S
@@ -161,6 +169,12 @@ TABLE: dict[str, str] = {
         S SIDE SHARE
         S SHOULD SHARE? TO? SIDE
     """,
+    "pan also": """
+        PAN FULL? TO? SIDE
+        PAN SHARE TO? SIDE
+        PAN TO? SIDE SHARE
+    """,
+    "centre also": "PAN TO? MID",
     "centre": """
         CENTREV S
         PAN S BACK? TO? MID
@@ -199,6 +213,9 @@ TABLE: dict[str, str] = {
         V- REV TO S
         C REV FROM S
         WO REV TO S
+        S WO REV
+        D? TM- REV TO S
+        D? TM- S REV
         SW REV OFF TO S
         S NEED D? M- REV
         MAKE? S SHOULD? DRY
@@ -218,6 +235,8 @@ TABLE: dict[str, str] = {
         S SHOULD D? WET
         S SHOULD? D? M+ REV
         S NEED D? M+ REV
+        TM+ REV TO S
+        TM+ S REV
     """,
     "eq": """
         MAKE? S SHOULD? D? TC
@@ -241,7 +260,7 @@ TABLE: dict[str, str] = {
         D? M± TB
     """,
     "eq less": """
-        S ARE? TOO TB
+        S ARE? D? TOO TB
         MU TN FROM S
         TAKE TN FROM S
         C TN FROM S

@@ -21,6 +21,13 @@ LONGEST = 2_000  # characters of a text: a song is not edited by more
 Value = float | str | None
 
 
+class PartError(EditError):
+    """A part of a stem, such as "kick drum", where only the whole stem can be edited."""
+
+    def __init__(self, part: str, stem: str) -> None:
+        super().__init__(f"{part!r} is a part of the stem {stem!r}, and no stem here; an edit is of a whole stem")
+
+
 class UnknownWordError(EditError):
     """A word that no sentence has."""
 
@@ -55,11 +62,12 @@ def tokens(text: str) -> list[str]:
     """The words, numbers and signs of a text, in lower case; a hyphen between letters parts them."""
     plain = text.lower().replace("’", "'").translate({ord(each): "-" for each in "−–—‐‑"} | {ord(each): None for each in '"“”`*'})
     plain = re.sub(r"(?<=[^\W\d])-(?=[^\W\d])|(?<=\d)-(?=[^\W\d])", " ", plain)
+    plain = re.sub(r"(?<![\d,.])(\d+),(?=\d{1,2}(?![\d,.]))", r"\1.", plain)  # "1,5 dB"
     return TOKEN.findall(plain)
 
 
 def items(text: str, stems: Sequence[str]) -> list[Phrase]:
-    """The phrases of a text without fillers. Raises UnknownWordError, and EditError for a text that is too long."""
+    """The phrases of a text without fillers. Raises UnknownWordError, PartError, and EditError for a text that is too long."""
     if len(text) > LONGEST:
         raise EditError(f"an edit has at most {LONGEST} characters; got {len(text)}")
     listed, found, at = tokens(text), [], 0
@@ -68,6 +76,7 @@ def items(text: str, stems: Sequence[str]) -> list[Phrase]:
         (end, kinds), (after, amount) = _phrase(listed, at, phrases), _amount(listed, at)
         if after > end:
             end, kinds = after, amount
+        _check_part(listed, at, end, kinds, stems)
         if end == at:
             if listed[at] in words.ARTICLES:
                 at += 1
@@ -79,6 +88,15 @@ def items(text: str, stems: Sequence[str]) -> list[Phrase]:
             found.append(Phrase(" ".join(listed[at:end]), kinds))
         at = end
     return found
+
+
+def _check_part(listed: Sequence[str], at: int, end: int, kinds: Mapping[str, Value], stems: Sequence[str]) -> None:
+    """Raises PartError where a part of one of the stems begins here and is no stem itself. No article is in it ("kick the drums")."""
+    for length in (2, 1):
+        part = " ".join(listed[at : at + length])
+        stem, _ = words.PARTS.get(part, ("", ()))
+        if stem in stems and not ("STEM" in kinds and end >= at + length):
+            raise PartError(part, stem)
 
 
 def _phrase(listed: Sequence[str], at: int, node: _Trie) -> tuple[int, Mapping[str, Value]]:
@@ -161,6 +179,10 @@ def stem_phrases(stems: Sequence[str]) -> dict[str, str]:
     for name in stems:
         for phrase in words.SYNONYMS.get(name, "").split("|"):
             found.setdefault(phrase, name)
+    for part, (_, names) in words.PARTS.items():
+        for name in names:
+            if name in stems and not part.endswith("drums"):  # which would be a word for the stem
+                found.setdefault(part, name)
     for name in stems:
         plain = name.lower()
         found.setdefault(plain.removesuffix("s") if plain.endswith("s") else plain + "s", name)

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from stemwright.datagen.edit.language.label import Edit, EditError
-from stemwright.datagen.edit.language.meaning import Clause, Group, UnclearError, meaning
+from stemwright.datagen.edit.language.meaning import ALL_OF_IT, Clause, Group, UnclearError, is_complaint, meaning
 from stemwright.datagen.edit.language.patterns import Node, Pattern, tree
-from stemwright.datagen.edit.language.phrases import Value, items
+from stemwright.datagen.edit.language.phrases import Phrase, Value, items
 
 MOST_READINGS = 4
 QUANTITIES = ("A", "G", "PC", "D", "HALF")
@@ -27,6 +27,7 @@ ALIASES = {  # what a slot of a pattern takes
     "SEP": ("SEP", "END"),
 }
 JOINING = ("SEP", "END")
+QUANTIFYING = ("M+", "M-")
 CLOSING = ("A", "G", "PC", "P+", "P-", "L+", "L-")  # what a clause has after its stems
 Slots = tuple[tuple[str, Value], ...]
 
@@ -40,14 +41,15 @@ class Reading:
     group: Group | None = None
     named: tuple[str, ...] = ()
     num_clauses: int = 0
+    complaints: tuple[Edit, ...] = ()  # those of the edits that say what is wrong
 
 
 class Reader:
     """Reads one text. ``steps`` counts the items looked at."""
 
-    def __init__(self, text: str, stems: Sequence[str]) -> None:
+    def __init__(self, text: str, stems: Sequence[str], found: Sequence[Phrase] | None = None) -> None:
         self.text = text
-        self.items = items(text, stems)
+        self.items = list(items(text, stems) if found is None else found)
         self.num_stems = len(stems)
         self.steps = 0
 
@@ -83,11 +85,14 @@ class Reader:
 
     def _is_parted(self, at: int) -> bool:
         """Whether a clause may end here without a word that joins: "vocals -3 dB drums +2 dB", "vocals up drums down"."""
-        return "STEM" in self.items[at].kinds and any(kind in CLOSING for kind in self.items[at - 1].kinds)
+        here, before = self.items[at].kinds, self.items[at - 1].kinds
+        if "STEM" in before:  # "more vocals less drums"
+            return any(kind in QUANTIFYING for kind in here)
+        return "STEM" in here and any(kind in CLOSING for kind in before)
 
     def _clauses(self, start: int, before: Reading) -> Iterator[tuple[int, Reading]]:
         begin = start + 1 if self._is_filling(start) else start
-        for first in {start, begin}:
+        for first in (begin,):
             for end, rules, slots, group in self._walk(first, tree(), (), None, before):
                 if end < len(self.items) and not self._is_joint(end) and not self._is_parted(end):
                     continue
@@ -113,7 +118,22 @@ class Reader:
         if edit is None:
             return None
         now = about or Group(edit.stems)
-        return Reading((*before.edits, edit), before.unclear, now, (*before.named, *now.stems), before.num_clauses + 1)
+        after = replace(before, group=now, named=(*before.named, *now.stems), num_clauses=before.num_clauses + 1)
+        return self._with_complaint(after, edit) if is_complaint(rule) else self._with_edit(after, edit)
+
+    def _with_complaint(self, reading: Reading, complaint: Edit) -> Reading:
+        """A reading with what is wrong: an edit, unless what to do about it was said before; then it is a reason."""
+        at_odds = _first_at_odds([complaint], reading.edits, self.text)
+        if any(_is_remedied(complaint, edit) for edit in reading.edits):
+            return replace(reading, unclear=reading.unclear or at_odds)
+        complaints = (*reading.complaints, complaint)
+        return replace(reading, edits=(*reading.edits, complaint), unclear=reading.unclear or at_odds, complaints=complaints)
+
+    def _with_edit(self, reading: Reading, edit: Edit) -> Reading:
+        """A reading with an edit, which takes the place of what was said to be wrong."""
+        at_odds = _first_at_odds(reading.complaints, [edit], self.text)
+        kept = tuple(each for each in reading.edits if each not in reading.complaints or not _is_remedied(each, edit))
+        return replace(reading, edits=(*kept, edit), unclear=reading.unclear or at_odds)
 
     def _walk(
         self, at: int, node: Node, slots: Slots, group: Group | None, before: Reading
@@ -142,6 +162,8 @@ class Reader:
         kinds = self.items[at].kinds
         if "STEM" in kinds:
             yield from ((end, Group(stems)) for end, stems in self._lists(at))
+        if self.items[at].text == "it" and before.group is None:
+            yield at + 1, ALL_OF_IT
         if "IT" in kinds and before.group is not None:
             yield at + 1, replace(before.group, is_named=False)
         if "REST" in kinds and before.named:
@@ -184,7 +206,10 @@ def read(text: str, stems: Sequence[str]) -> tuple[Edit, ...]:
 
     Raises UnknownWordError, and UnclearError where the text has two readings or asks for what cannot be.
     """
-    found = Reader(text, stems).readings()
+    reader = Reader(text, stems)
+    found = reader.readings()
+    if not found and (moved := _with_exception_first(reader.items)) is not None:
+        found = Reader(text, stems, moved).readings()
     if not found:
         return ()
     for reading in found:
@@ -196,6 +221,48 @@ def read(text: str, stems: Sequence[str]) -> tuple[Edit, ...]:
     if ";" not in text:  # which states an order of its own
         _check_left(found[0].edits, text)
     return found[0].edits
+
+
+def _with_exception_first(listed: Sequence[Phrase]) -> list[Phrase] | None:
+    """The phrases of "turn all down but the vocals" in the order of "turn all but the vocals down"; None for other texts."""
+    everything = [at for at, each in enumerate(listed) if "ALL" in each.kinds or "INSTRUMENTS" in each.kinds]
+    exceptions = [at for at, each in enumerate(listed) if "EXC" in each.kinds]
+    if len(everything) != 1 or len(exceptions) != 1 or exceptions[0] <= everything[0] + 1:
+        return None
+    at, moved, end = everything[0] + 1, exceptions[0], len(listed)
+    while not set(listed[end - 1].kinds).isdisjoint(JOINING) and end > moved + 1:
+        end -= 1
+    excepted = listed[moved + 1 : end]
+    between = listed[at:moved]
+    if any(set(each.kinds) & {"STEM", *JOINING} for each in between) or not all(set(each.kinds) & {"STEM", "SEP"} for each in excepted):
+        return None
+    return [*listed[:at], *listed[moved:end], *between, *listed[end:]]
+
+
+def _is_remedied(complaint: Edit, edit: Edit) -> bool:
+    """Whether an edit is what is to be done about a complaint: of the same stems, and of the same kind or to leave them out."""
+    same = (complaint.stems, complaint.all_but) == (edit.stems, edit.all_but)
+    return same and edit.operation in (complaint.operation, "mute")
+
+
+def _first_at_odds(complaints: Sequence[Edit], edits: Sequence[Edit], text: str) -> UnclearError | None:
+    return next(filter(None, (_at_odds(complaint, edit, text) for complaint in complaints for edit in edits)), None)
+
+
+def _at_odds(complaint: Edit, edit: Edit, text: str) -> UnclearError | None:
+    """The error where an edit goes against a complaint, or is about only some of its stems."""
+    if complaint.operation != edit.operation or not set(complaint.stems) & set(edit.stems):
+        return None
+    if not _is_remedied(complaint, edit):
+        return UnclearError(f"{text!r} is about other stems in one part than in the other; write what to do with each stem")
+    if complaint.gain_db is not None and edit.gain_db is not None:
+        against = complaint.gain_db * edit.gain_db < 0.0
+    else:
+        words, asked = str(complaint.amount).split(), str(edit.amount).split()
+        against = edit.operation == "eq" and words[-1] == asked[-1] and ("less" in words) != ("less" in asked)
+    if not against:
+        return None
+    return UnclearError(f"{text!r} goes both ways ({_shown(complaint)}, and {_shown(edit)}); write only what is to be done")
 
 
 def _check_left(edits: Sequence[Edit], text: str) -> None:

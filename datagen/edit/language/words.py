@@ -27,7 +27,7 @@ PHRASES: dict[str, str] = {
     "P-": "down|down in mix|lower|lower in mix",
     "PB": "pull|dial|push|move|ease|knock",  # with "back"; to bring back is to restore
     "BACK": "back",
-    "L+": "louder|more loud|stronger|hotter|more audible|more prominent|higher in mix",
+    "L+": "louder|more loud|less quiet|stronger|hotter|more audible|more prominent|higher in mix",
     "L-": "quieter|softer|less loud|more quiet|weaker|lower|less prominent",
     "M+": "more|more of|some more",
     "M-": "less|less of|fewer",
@@ -37,11 +37,15 @@ PHRASES: dict[str, str] = {
     "N-": "cut|reduction|dip|drop|decrease|attenuation",
     "NEED": "need|needs|could use|should have|should get",
     "X2": "twice as loud|two times as loud|double as loud",
-    "X/2": "half as loud",
-    "DOUBLE": "double",
-    "HALVE": "halve|half volume of|half level of",
+    "X/2": "half as loud|at half volume|at half level",
+    "DOUBLE": "double|twice",
+    "HALVE": "halve|half|half volume of|half level of",
     "HALF": "by half|by a half|in half|by one half",
-    "TOO": "too|way too|much too|far too|a bit too|a little too|slightly too",
+    "TOO": "too",
+    "TM-": "too much|too much of|too many|there is too much|there's too much|there are too many",
+    "TM+": "not enough|not enough of|too little|there is not enough|there's not enough|there isn't enough|there is too little",
+    "NE+": "not loud enough|aren't loud enough|isn't loud enough|are not loud enough|is not loud enough",
+    "NE-": "not quiet enough|aren't quiet enough|isn't quiet enough|are not quiet enough|is not quiet enough",
     "LD+": "loud|hot|prominent|present|high",
     "LD-": "quiet|soft|low|buried",
     "SET": "set|bring|put|turn",
@@ -57,7 +61,7 @@ PHRASES: dict[str, str] = {
     "OFF": "off",
     "OUTV": "take|get|leave|strip|pull",
     "OUT": "out|away|out of mix|out of song|out of track|out of recording",
-    "WO": "without|no|with no|minus|without any|sans",
+    "WO": "without|no|no more|with no|minus|without any|sans",
     "KAR": "karaoke|instrumental",
     "ACAP": "a cappella|acapella|acappella|a capella|a cappela|accapella|acapela",
     "VERSION": "version|mix|track",
@@ -71,9 +75,9 @@ PHRASES: dict[str, str] = {
     "PAN": "pan",
     "MOVE": "move|put|shift|place|send|slide|pull|push",
     "CENTREV": "centre|center",
-    "MID": "centre|center|middle|centred|centered",
-    "LEFT": "left|left side|left channel|left hand side|left speaker",
-    "RIGHT": "right|right side|right channel|right hand side|right speaker",
+    "MID": "dead centre|dead center|centre|center|middle|centred|centered",
+    "LEFT": "left|l|left side|left channel|left hand side|left speaker",
+    "RIGHT": "right|r|right side|right channel|right hand side|right speaker",
     "FULL": "completely|hard|fully|all the way|entirely|totally|full",
     "HALFWAY": "halfway|half way|half",
     "TO": "to|on|in|into|onto|at|for|towards|toward|over to|of|through",
@@ -88,7 +92,7 @@ PHRASES: dict[str, str] = {
     "HIGHS": "highs|high end|top end|high frequencies|treble",
     "LOWS": "lows|low end|bottom end|low frequencies",
     "REV": "reverb|reverberation|verb",
-    "DRY": "dry|drier|dryer|less wet|less reverberant|less reverby",
+    "DRY": "dry|dry up|drier|dryer|less wet|less reverberant|less reverby",
     "WET": "wetter|more reverberant|more reverby|roomier",
     "WC+": "wider|more wide",
     "WC-": "narrower|more narrow|less wide",
@@ -133,14 +137,24 @@ ARTICLES = frozenset(
 )
 
 SYNONYMS: dict[str, str] = {  # how people call stems; a stem that is itself called so goes first
-    "vocals": "vocals|vocal|vox|voice|voices|singer|singers|singing|vocalist|lead vocals|lead vocal|lead vox|lead voice|"
-    "lead singer|main vocal|"
-    "main vocals",
+    "vocals": "vocals|vocal|vox|voice|voices|singer|singers|singing|vocalist",
     "drums": "drums|drum|drummer|drum kit|drumkit|drum set|drumset|percussion|drum section",
     "bass": "bass|basses|bassline|bass line|bass guitar|bassist|bass player",
     "other": "other",
     "guitar": "guitar|guitars|guitarist|gtr|gtrs",
     "piano": "piano|pianos|pianist",
+}
+PARTS: dict[str, tuple[str, tuple[str, ...]]] = {  # a part of a stem: the stem, the names of a stem that is the part itself
+    **dict.fromkeys(("kick drum", "kick drums", "bass drum", "bass drums"), ("drums", ("kick",))),
+    **dict.fromkeys(("snare drum", "snare drums", "snare", "snares"), ("drums", ("snare",))),
+    **dict.fromkeys(("hi hat", "hi hats", "hihat", "hihats", "hat", "hats"), ("drums", ("hihat", "hi-hat", "hats"))),
+    **dict.fromkeys(("cymbal", "cymbals"), ("drums", ("cymbals",))),
+    **dict.fromkeys(("tom", "toms", "tom toms"), ("drums", ("toms",))),
+    **dict.fromkeys(("lead vocals", "lead vocal", "lead vox", "lead voice", "lead singer"), ("vocals", ("lead vocals", "lead"))),
+    **dict.fromkeys(("main vocals", "main vocal", "main voice", "main singer"), ("vocals", ("lead vocals", "lead"))),
+    **dict.fromkeys(("backing vocals", "backing vocal", "background vocals", "backup vocals"), ("vocals", ("backing vocals",))),
+    **dict.fromkeys(("lead guitar", "lead guitars"), ("guitar", ("lead guitar",))),
+    **dict.fromkeys(("rhythm guitar", "rhythm guitars"), ("guitar", ("rhythm guitar",))),
 }
 PART_WORDS = frozenset(("track", "tracks", "stem", "stems", "part", "parts", "channel", "channels", "line", "lines", "section"))
 
