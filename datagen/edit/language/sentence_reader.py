@@ -251,7 +251,9 @@ def _first_at_odds(complaints: Sequence[Edit], edits: Sequence[Edit], text: str)
 
 def _at_odds(complaint: Edit, edit: Edit, text: str) -> UnclearError | None:
     """The error where an edit goes against a complaint, or is about only some of its stems."""
-    if complaint.operation != edit.operation or not set(complaint.stems) & set(edit.stems):
+    if {complaint.operation, edit.operation} == {"reverb", "dereverb"}:
+        return _both_ways(complaint, edit, text) if set(complaint.stems) & set(edit.stems) else None
+    if complaint.operation != edit.operation or not set(complaint.stems) & {*edit.stems, *(edit.all_but or ())}:
         return None
     if not _is_remedied(complaint, edit):
         return UnclearError(f"{text!r} is about other stems in one part than in the other; write what to do with each stem")
@@ -259,9 +261,11 @@ def _at_odds(complaint: Edit, edit: Edit, text: str) -> UnclearError | None:
         against = complaint.gain_db * edit.gain_db < 0.0
     else:
         words, asked = str(complaint.amount).split(), str(edit.amount).split()
-        against = edit.operation == "eq" and words[-1] == asked[-1] and ("less" in words) != ("less" in asked)
-    if not against:
-        return None
+        against = words[-1:] == asked[-1:] and ("less" in words) != ("less" in asked)
+    return _both_ways(complaint, edit, text) if against else None
+
+
+def _both_ways(complaint: Edit, edit: Edit, text: str) -> UnclearError:
     return UnclearError(f"{text!r} goes both ways ({_shown(complaint)}, and {_shown(edit)}); write only what is to be done")
 
 
