@@ -25,6 +25,7 @@ from stemwright.manifests.usage import UsageError
 Operation = Literal["mute", "isolate", "volume", "pan", "lowpass", "highpass", "dereverb", "eq", "width", "compressor", "reverb"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 FIRST_OPERATIONS = OPERATIONS[:7]  # those of AMSS-Net, which the recipe draws unless it is configured otherwise
+OPPOSITES: dict[str, str] = {"reverb": "dereverb", "dereverb": "reverb"}
 Amount = float | str | None
 
 STEMS = ("vocals", *(name for name in SIX_STEMS if name != "vocals"))  # the one that edits are mostly about is the first suggestion

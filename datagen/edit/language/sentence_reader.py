@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from stemwright.datagen.edit.language.label import Edit, EditError
+from stemwright.datagen.edit.language.label import OPPOSITES, Edit, EditError
 from stemwright.datagen.edit.language.meaning import ALL_OF_IT, Clause, Group, UnclearError, is_complaint, meaning
 from stemwright.datagen.edit.language.patterns import Node, Pattern, tree
 from stemwright.datagen.edit.language.phrases import Phrase, Value, items
@@ -251,7 +251,7 @@ def _first_at_odds(complaints: Sequence[Edit], edits: Sequence[Edit], text: str)
 
 def _at_odds(complaint: Edit, edit: Edit, text: str) -> UnclearError | None:
     """The error where an edit goes against a complaint, or is about only some of its stems."""
-    if {complaint.operation, edit.operation} == {"reverb", "dereverb"}:
+    if OPPOSITES.get(complaint.operation) == edit.operation:
         return _both_ways(complaint, edit, text) if set(complaint.stems) & set(edit.stems) else None
     if complaint.operation != edit.operation or not set(complaint.stems) & {*edit.stems, *(edit.all_but or ())}:
         return None
