@@ -162,7 +162,7 @@ def _listed(path: Path) -> dict[Path, dict[str, Any]]:
 
 
 def titles_of_songs(places: Sequence[Path], paths: Sequence[Path]) -> list[str]:
-    """The titles of songs by the lists among the places that were named; of what no list gives a title, the name of its file.
+    """The titles of songs by the lists among the places that were given; of what no list gives a title, the name of its file.
 
     Songs of equal titles are distinguished by their files.
     """
