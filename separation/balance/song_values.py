@@ -50,7 +50,7 @@ NOTHING: Triple = (math.nan, math.nan, math.nan)
 class SongValues:
     """A song: what it is called, its columns as texts, and the values of its stems: stem -> quantity -> (value, low, high).
 
-    ``path`` is its file, by which songs of one title are told apart.
+    ``path`` is its file, by which songs of one title are distinguished.
     """
 
     title: str
