@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def apply(
-    preset: Annotated[Path, typer.Argument(metavar="PRESET", help="JSON file that stemwright fit --save wrote.", show_default=False)],
+    preset: Annotated[Path, typer.Argument(metavar="PRESET", help="JSON file that stemwright fit or mix saved.", show_default=False)],
     stems: Annotated[Path, typer.Argument(metavar="STEMS", help="Folder with the dry stems (vocals.wav ...).", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help=f"Mix to write: {WRITTEN}.", show_default=False)],
     save_stems: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Also write each stem as it is before the bus.")] = None,

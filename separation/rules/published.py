@@ -283,7 +283,7 @@ PUBLISHED = (
     ),
     Rule(
         "energy_loudness", "To set levels, a simple energy loudness does as well as a model of hearing.", "", None, None, "", "measured",
-        WICHERN_2015, not_measured="It is about what listeners prefer, which no recording tells.",
+        WICHERN_2015, not_measured="It is about what listeners prefer, which cannot be measured in audio.",
     ),
 )  # fmt: skip
 

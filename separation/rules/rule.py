@@ -74,6 +74,7 @@ class Rule:
         if not self.quantity:
             return ""
         unit = QUANTITIES[self.quantity].unit
+        unit = {"LUFS": "LU", "dBTP": "dB"}.get(unit, unit) if self.against else unit  # a slope is of differences
         if self.against == YEAR:
             return f"{unit}/decade"
         return f"{unit}/{QUANTITIES[self.against].unit}" if self.against else unit
@@ -90,6 +91,13 @@ class Rule:
         years = "" if first is None and last is None else f"to {last}" if first is None else f"from {first}" if last is None else ""
         years = years or (f"{first} to {last}" if first is not None else "")
         return ", ".join([*self.genres, *([years] if years else [])])
+
+    def applies_text(self) -> str:
+        """The same as the end of a sentence: "applies to rock from 1975 on"."""
+        first, last = self.years
+        span = f"from {first} on" if last is None else f"up to {last}" if first is None else f"from {first} to {last}"
+        genres = [f"to {', '.join(self.genres)}"] if self.genres else []
+        return " ".join(["applies", *genres, *([span] if self.years != (None, None) else [])])
 
 
 def check_rule(name: str, rule: Any) -> None:

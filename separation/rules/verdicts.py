@@ -35,8 +35,8 @@ DRAWS, FEWEST_DRAWS, MOST_NUMBERS = 2000, 100, 4_000_000  # draws of a corpus: f
 TAIL = 10.0  # percent of the draws on each side of an interval
 DEVIATIONS = 1.2816  # standard deviations from the middle of a normal distribution to the end of its 80 % interval
 FEWEST = 5  # songs of a trend
-TREND_ALONE = "a trend is of several songs"
-TOO_FEW = "a trend is of {} songs or more that differ in {}; there are {}"
+TREND_ALONE = "a trend needs several songs"
+TOO_FEW = "a trend needs at least {} songs that differ in {}; there are {}"
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,11 @@ def about(rule: Rule, song: Song) -> tuple[str, str] | None:
     if (first is not None or last is not None) and song.year is None:
         return NOT_MEASURED, "the year is not known"
     if song.year is not None and not (first or -math.inf) <= song.year <= (last or math.inf):
-        return ELSEWHERE, f"it is about {rule.conditions_text()}; this song is of {song.year}"
+        return ELSEWHERE, f"it {rule.applies_text()}; this song is of {song.year}"
     if rule.genres and not song.genre:
         return NOT_MEASURED, "the genre is not known"
     if rule.genres and not any(_is_genre(genre, song.genre or "") for genre in rule.genres):
-        return ELSEWHERE, f"it is about {rule.conditions_text()}; this song is {song.genre}"
+        return ELSEWHERE, f"it {rule.applies_text()}; this song is {song.genre}"
     return None
 
 
@@ -137,7 +137,7 @@ def share_kept(rule: Rule, songs: Sequence[Song], seed: int = 0) -> Kept:
     if not there:
         reasons = sorted({reason for song in songs if (reason := about(rule, song))})
         unknown = [why for kept, why in reasons if kept == NOT_MEASURED]
-        return _nothing(rule, 0, unknown[0] if unknown else f"it is about {rule.conditions_text()}")
+        return _nothing(rule, 0, unknown[0] if unknown else f"it {rule.applies_text()}")
     if rule.against:
         return _trend(rule, there, rng)
     measured = [song.measured[rule.quantity] for song in there]

@@ -99,8 +99,8 @@ def test_a_corpus_gives_shares_trends_and_groups(corpus):
     assert summary["all songs", "vocal_to_1960"]["songs"] == 2
     assert summary["all songs", "vocal_to_1960"]["share"] == 1.0
     assert summary["metal", "vocal_metal"]["share"] == 1.0
-    assert summary["pop", "vocal_metal"]["why"] == "it is about metal"
-    assert summary["all songs", "vocal_steady"]["why"].startswith("a trend is of 5 songs or more")
+    assert summary["pop", "vocal_metal"]["why"] == "it applies to metal"
+    assert summary["all songs", "vocal_steady"]["why"].startswith("a trend needs at least 5 songs")
     values = [row["value"] for (track, rule), row in rows_of(done).items() if rule == "vocal_equals_rest"]
     assert sorted(values) == pytest.approx(sorted(VOCAL_DB.values()), abs=0.3)
     assert summary["all songs", "vocal_equals_rest"]["value"] == pytest.approx(np.median(list(VOCAL_DB.values())), abs=0.2)

@@ -287,7 +287,7 @@ def test_conditions_of_year_and_genre():
     assert verdict(old, Song("a", at)).why == "the year is not known"
     assert verdict(old, Song("a", at, year=1960)).kept == YES
     assert verdict(old, Song("a", at, year=1961)) == (old, unmeasured(verdict(old, Song("a", at, year=1961)).why), ELSEWHERE,
-        "it is about to 1960; this song is of 1961")  # fmt: skip
+        "it applies up to 1960; this song is of 1961")  # fmt: skip
 
 
 def songs_at(values, name="spectral_slope", half=0.0, **facts):
@@ -341,7 +341,7 @@ def test_a_trend_over_the_years_is_found_and_judged():
     assert found.kept == YES
     flat = [replace(song, measured={rule.quantity: exactly(5.0)}) for song in songs]
     assert share_kept(rule, flat).kept == NO
-    assert "5 songs or more" in share_kept(rule, songs[:4]).why
+    assert "at least 5 songs" in share_kept(rule, songs[:4]).why
 
 
 def test_a_trend_over_another_quantity():
@@ -356,7 +356,7 @@ def test_a_trend_over_another_quantity():
 def test_rules_of_nothing_and_of_no_song_say_why():
     assert share_kept(RULES["energy_loudness"], songs_at([1.0])).why.startswith("It is about what listeners prefer")
     assert share_kept(RULES["vocal_pop"], songs_at([1.0], "vocal_against_rest")).why == "the genre is not known"
-    assert share_kept(RULES["vocal_pop"], songs_at([1.0], "vocal_against_rest", genre="jazz")).why == "it is about pop"
+    assert share_kept(RULES["vocal_pop"], songs_at([1.0], "vocal_against_rest", genre="jazz")).why == "it applies to pop"
     assert verdict(RULES["bass_rises"], songs_at([1.0])[0]).kept == NOT_MEASURED
 
 
@@ -376,4 +376,4 @@ def test_what_only_trends_need_is_not_measured_of_few_songs():
     rules = [RULES["percussion_treble"], GOOD]
     assert quantities_of(rules, 4) == ["spectral_slope"]
     assert quantities_of(rules, 5) == ["percussive_level", "spectral_slope", "treble_level"]
-    assert share_kept(rules[0], songs_at([-5.0] * 4)).why == "a trend is of 5 songs or more that differ in percussive_level; there are 4"
+    assert share_kept(rules[0], songs_at([-5.0] * 4)).why == "a trend needs at least 5 songs that differ in percussive_level; there are 4"
