@@ -236,7 +236,6 @@ def test_several_edits_in_one_text_or_in_several():
         ("solo the bass, then solo the drums", "leaves 'drums' out, and then changes it"),
         ("solo drums, mute drums", "leaves nothing: it isolates drums and then mutes it"),
         ("turn them up", "it names no stem"),
-        ("increase the volume of vocals by 0 dB", "changes nothing"),
         ("pan vocals 0 % left", "write 'pan vocals centre'"),
         ("make the mix less loud than drums", "'than' is not understood there"),
     ],

@@ -83,8 +83,6 @@ def _edit(clause: Clause, operation: Operation, amount: Amount = None) -> Edit:
     group = clause.group
     if group == ALL_OF_IT and operation != "volume":
         raise UnclearError(f"{clause.text!r} does not say of which stem; name it, or all stems as everything")
-    if operation == "volume" and amount == 0.0:
-        raise UnclearError(f"{clause.text!r} changes nothing; expected an amount above 0 dB, such as 'by 3 dB'")
     for name in group.stems:
         if group.stems.count(name) > 1:
             raise UnclearError(f"the stem {name!r} is named twice; name each once")
