@@ -65,7 +65,7 @@ def songs_of_corpus(corpus: Path | str) -> list[SongValues]:
     if not (place / "tracks.parquet").exists() or not (place / "estimates.parquet").exists():
         raise Refused(f"{place} has no estimates; expected a corpus, after: stemwright estimate {place}")
     by_track: dict[str, dict[str, Any]] = {}
-    columns = ("track_id", "name", "level_lu", "level_low_lu", "level_high_lu", "pan", "width")  # a record of each row would take minutes
+    columns = ("track_id", "name", "level_lu", "level_low_lu", "level_high_lu", "pan", "width")  # no record of each row is needed
     for row in frame(place / "estimates.parquet", columns).itertuples(index=False):
         by_track.setdefault(row.track_id, {})[row.name] = row
     tracks = [row for row in TableRows(place / "tracks.parquet", Track) if row.id in by_track]
