@@ -96,6 +96,7 @@ LAYERS = (
     ("datagen.dataset",),
     ("datagen.run",),
     ("datagen.share", "datagen.report"),
+    ("datagen.evaluate",),
     ("datagen.cli", "datagen.public", "stemwright"),
 )
 # One name in two rooms: each is the public name of an extension point, or its common name.
