@@ -35,7 +35,7 @@ def other_separator(reference: str, device: str = "auto") -> Separator:
     if reference in SEPARATORS:
         found, version = SEPARATORS[reference], (SEPARATORS.package(reference) or "").rpartition(" ")[2]
     else:
-        found, version = _imported(reference), ""
+        found, version = imported_object(reference, "separator"), ""
     if isinstance(found, type) and not hasattr(found, "stem_names"):
         raise _no_separator(reference, found)
     if isinstance(found, type):
@@ -43,17 +43,18 @@ def other_separator(reference: str, device: str = "auto") -> Separator:
     names = getattr(found, "stem_names", None)
     if not callable(getattr(found, "separate", found)) or not isinstance(names, list | tuple):
         raise _no_separator(reference, found)
-    return FunctionSeparator(found, reference, str(getattr(found, "version", "") or version or _version_of(found, reference)))
+    return FunctionSeparator(found, reference, str(getattr(found, "version", "") or version or version_of(found, reference)))
 
 
-def _imported(reference: str) -> Any:
+def imported_object(reference: str, what: str) -> Any:
+    """The object ``package.module:object`` of another package, which is called ``what`` in errors. Raises UsageError if there is none."""
     try:
         return load(reference)
     except (ImportError, AttributeError) as error:
         remedy = "Is its package installed, or its folder on PYTHONPATH?"
-        raise UsageError(f"the separator {reference} cannot be imported: {error}. {remedy}") from error
+        raise UsageError(f"the {what} {reference} cannot be imported: {error}. {remedy}") from error
     except Exception as error:  # whatever another package's code does when it is imported
-        raise UsageError(f"the separator {reference} cannot be imported: {type(error).__name__}: {error}") from error
+        raise UsageError(f"the {what} {reference} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _made(reference: str, found: type, device: str) -> Any:
@@ -70,7 +71,7 @@ def _no_separator(reference: str, found: Any) -> UsageError:
     )
 
 
-def _version_of(found: Any, reference: str) -> str:
+def version_of(found: Any, reference: str) -> str:
     """The version of the package that an object is in, else the checksum of the file that it is in."""
     module = reference.partition(":")[0] if ":" in reference else getattr(found, "__module__", type(found).__module__)
     packages = metadata.packages_distributions().get(module.partition(".")[0], [])
@@ -79,6 +80,6 @@ def _version_of(found: Any, reference: str) -> str:
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
         raise UsageError(
-            f"the separator {reference} has no version, and no file whose checksum could replace it; give it a string `version`"
+            f"{reference} has no version, and no file whose checksum could replace it; give it a string `version`"
         )
     return f"sha256-{file_sha256(Path(file))[:16]}"

@@ -1,14 +1,14 @@
 """The contracts of the extension points, for a package that brings an extension of its own: ``from stemwright import testing``.
 
     check_effect, check_recipe, check_format, check_separator, check_statistic, check_layout,
-    check_rule
+    check_rule, check_protocol
 
 Each raises AssertionError with a sentence that says what does not hold, and passes silently otherwise. They are what our own tests run over
 our own extensions, so an extension that passes is held to the same. Whether it sounds as it should is for a test of its own.
 
 Conventions
-    An extension is named as its entry point names it; an effect, a separator, a statistic, a layout and a rule may also be given as
-    objects.
+    An extension is named as its entry point names it; an effect, a separator, a statistic, a layout, a rule and a
+    protocol may also be given as objects.
     Audio is made here, from fixed seeds; files go into a temporary folder. Only what is tested is imported.
 """
 
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemwright.layout_contract import check_layout as check_layout
+from stemwright.protocol_contract import check_protocol as check_protocol
 from stemwright.rule_contract import check_rule as check_rule
 
 if TYPE_CHECKING:

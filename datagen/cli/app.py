@@ -24,6 +24,7 @@ from stemwright.datagen.cli import (
     configuring,
     demonstration,
     editing,
+    evaluating,
     first_mixes,
     fitting,
     gpu_shares,
@@ -346,6 +347,7 @@ app.command(rich_help_panel=WITHOUT)(undoing.undo)
 app.command(rich_help_panel=WITHOUT)(first_mixes.mix)
 app.command(rich_help_panel=WITHOUT)(fitting.fit)
 app.command(rich_help_panel=WITHOUT)(applying.apply)
+app.command(rich_help_panel=WITHOUT)(evaluating.evaluate)
 app.command(rich_help_panel=WITHOUT)(listening.effects)
 app.add_typer(listening.models_app, name="models", rich_help_panel=WITHOUT)
 app.command(rich_help_panel=SETTINGS)(configuring.init)

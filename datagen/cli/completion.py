@@ -54,6 +54,13 @@ def rules(incomplete: str) -> list[str]:
     return starting(incomplete, list(RULES))
 
 
+def protocols(incomplete: str) -> list[str]:
+    """Names of the protocols of ``evaluate``."""
+    from stemwright.datagen.evaluate.protocol import PROTOCOLS
+
+    return starting(incomplete, list(PROTOCOLS))
+
+
 def chain(incomplete: str) -> list[str]:
     """Names of effects after what was typed of a list: ``eq,comp`` gives ``eq,compressor``."""
     before, comma, last = incomplete.rpartition(",")

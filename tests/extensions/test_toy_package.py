@@ -47,7 +47,7 @@ def corpus(tmp_path_factory, package):
 
 
 def test_every_page_shows_an_entry_point_of_its_group():
-    kinds = ("effects", "formats", "layouts", "quantities", "recipes", "rules", "separators", "statistics")
+    kinds = ("effects", "formats", "layouts", "protocols", "quantities", "recipes", "rules", "separators", "statistics")
     assert sorted(entry_points()) == [f"stemwright.{kind}" for kind in kinds]
 
 
@@ -122,10 +122,19 @@ def test_a_rule_of_another_package_is_measured_like_ours(package, corpus):
     assert all(0 <= row["value"] < 1 for row in rows)
 
 
+def test_a_protocol_of_another_package_is_run_like_ours(package, tmp_path):
+    done = run(["-m", "stemwright", "evaluate", "crest", "--out", tmp_path / "kept", "--json"], tmp_path, package)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert [row["origin"] for row in shown["figures"]] == ["published", "measured"]
+    assert 0 < shown["figures"][1]["value"] < 30
+    assert shown["not_run"] == "needs any multitracks"
+
+
 def test_the_toys_keep_the_contracts_by_the_test_that_the_page_shows(package, tmp_path):
     done = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", package / "tests" / "test_toys.py"], tmp_path, package)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
+    assert "8 passed" in done.stdout
 
 
 def test_settings_of_the_effect_of_another_package_are_listed(package, tmp_path):

@@ -1,0 +1,109 @@
+"""The multitracks of an evaluation: mixture and stems, of the user's data in any layout, or the excerpt that ships.
+
+Conventions
+    Songs are found as ``balance`` finds them (``stemwright.separation.balance.named_songs``): folders with a mixture and stems, STEM files,
+    a list. Stems are mended as everywhere (lag, gain), and the excerpt is cut from both after that.
+    A song's key is the place, size and time of its files, not their sums: it only has to tell whether a finished case is still that song.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemwright.datagen.evaluate.protocol import Request
+from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.stem_names import MIXTURE_NAMES
+from stemwright.manifests.usage import UsageError
+from stemwright.separation.balance.named_songs import NamedSong, named_songs
+from stemwright.separation.balance.own_stems import Files, load_own, multitrack_files
+from stemwright.separation.balance.recordings import title_of
+
+EXCERPT = "the excerpt of a free song that ships"
+
+
+@dataclass(frozen=True)
+class Multitrack:
+    """A mixture [C, T], its stems {name: [C, T]} and their sample rate in Hz."""
+
+    mixture: Audio
+    stems: dict[str, Audio]
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class EvaluatedSong:
+    """A song with stems, not loaded yet. ``duration_s`` limits what is used of it, from the middle; None: all."""
+
+    title: str
+    named: NamedSong | None
+    duration_s: float | None = None
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What tells it apart: for ``Case.key``."""
+        files = self.named.inputs if self.named else _excerpt_files()
+        found = [path for each in files for path in (sorted(each.iterdir()) if each.is_dir() else [each])]
+        return {"files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in found]}
+
+    def load(self) -> Multitrack:
+        """Reads it. Raises Refused if a file cannot be read, or if its stems are of another recording."""
+        if self.named is None:
+            song = excerpt()
+        else:
+            own = load_own(*_files(self.named))
+            song = Multitrack(own.mixture, own.stems, own.sample_rate)
+        if self.duration_s is None:
+            return song
+        num_frames = song.mixture.shape[1]
+        length = min(num_frames, max(1, round(self.duration_s * song.sample_rate)))
+        start = (num_frames - length) // 2
+        cut = {name: audio[:, start : start + length] for name, audio in song.stems.items()}
+        return Multitrack(song.mixture[:, start : start + length], cut, song.sample_rate)
+
+
+def songs_of(request: Request, *, stems: Sequence[str] = ()) -> list[EvaluatedSong]:
+    """The multitracks of a request, at most ``num_songs``, those that have ``stems``; without data the excerpt that ships.
+
+    Raises UsageError where there is none, naming what was looked for.
+    """
+    if request.data is None:
+        return [EvaluatedSong("Excerpt", None, request.duration_s)]
+    named = named_songs([request.data])
+    having = [song for song in named.songs if song.stems is not None]
+    if not having:
+        looked = f"folders with a file called {' or '.join(MIXTURE_NAMES)} and stems beside it, STEM files (.stem.mp4), or a list of such"
+        raise UsageError(f"{request.data} has no multitrack ({len(named.songs)} recordings without stems); looked for {looked}")
+    lacking = [song for song in having if not set(stems) <= set(_names(song))]
+    if len(lacking) == len(having):
+        raise UsageError(f"{request.data}: no song has the stems {', '.join(stems)}; {having[0].named} has {', '.join(_names(having[0]))}")
+    chosen = [song for song in having if song not in lacking][: request.num_songs]
+    titles = [title_of(song.path) for song in chosen]
+    titles = [title if titles.count(title) == 1 else title_of(song.path, 1) for title, song in zip(titles, chosen, strict=True)]
+    return [EvaluatedSong(title, song, request.duration_s) for title, song in zip(titles, chosen, strict=True)]
+
+
+def excerpt() -> Multitrack:
+    """The excerpt that ships: four seconds of a real song in two stems, whose sum is its mixture."""
+    sounds = {path.stem: load(path) for path in _excerpt_files()}
+    stems = {name: audio for name, (audio, _) in sounds.items()}
+    return Multitrack(np.sum(list(stems.values()), axis=0), stems, next(rate for _, rate in sounds.values()))
+
+
+def _excerpt_files() -> list[Path]:
+    import stemwright.datagen.excerpts
+
+    return sorted(Path(str(stemwright.datagen.excerpts.__file__)).parent.glob("*.ogg"))
+
+
+def _files(song: NamedSong) -> tuple[Path, Files]:
+    return (song.path, song.stems) if isinstance(song.stems, Mapping) else multitrack_files(song.path, song.stems)
+
+
+def _names(song: NamedSong) -> list[str]:
+    return sorted(_files(song)[1])
