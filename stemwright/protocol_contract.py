@@ -22,7 +22,7 @@ def check_protocol(protocol: Any) -> None:
     AssertionError: the protocol 'none': expected a UsageError for a folder without its data, got []
     """
     from stemwright.datagen.evaluate import protocol as contract
-    from stemwright.datagen.evaluate.protocol import PROTOCOLS, Request
+    from stemwright.datagen.evaluate.protocol import PROTOCOLS, EvaluationRequest
     from stemwright.manifests.usage import UsageError
 
     found = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
@@ -33,14 +33,14 @@ def check_protocol(protocol: Any) -> None:
         raise AssertionError(f"the protocol {name!r}: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
         try:
-            got = list(found.cases(Request(data=Path(folder))))
+            got = list(found.cases(EvaluationRequest(data=Path(folder))))
         except UsageError as error:
             if len(str(error).split()) < 4:
                 raise AssertionError(f"the protocol {name!r} refuses a folder without its data as {error!s}; expected a sentence") from error
         else:
             raise AssertionError(f"the protocol {name!r}: expected a UsageError for a folder without its data, got {got}")
     if found.free:
-        keys = [json.dumps(case.key, sort_keys=True) for case in found.cases(Request())]
+        keys = [json.dumps(case.key, sort_keys=True) for case in found.cases(EvaluationRequest())]
         if not keys or len(set(keys)) < len(keys):
             raise AssertionError(f"the protocol {name!r} has {len(keys)} cases and {len(set(keys))} keys; expected one for each")
     contract.table(found, [])

@@ -67,8 +67,8 @@ def evaluate(
     Example: stemwright evaluate musdb /data/musdb18hq --model htdemucs
     """
     from stemwright.datagen.evaluate.evaluation import evaluate as run
-    from stemwright.datagen.evaluate.given_models import GivenModel, Separation
-    from stemwright.datagen.evaluate.protocol import PROTOCOLS, Request
+    from stemwright.datagen.evaluate.given_models import GivenModel, HowToSeparate
+    from stemwright.datagen.evaluate.protocol import PROTOCOLS, EvaluationRequest
     from stemwright.manifests.usage import UsageError
 
     terminal = Terminal(as_json)
@@ -79,8 +79,8 @@ def evaluate(
     chosen = PROTOCOLS[protocol]
     _check_outputs(data, csv, rows, plot, out)
     models = tuple(GivenModel(text) for text in dict.fromkeys(model or ()))
-    how = Separation(model_folder, device or "auto", offline, trust_pickle)
-    request = Request(data, models, songs, seconds, seed, _options(settings or ()), how)
+    how = HowToSeparate(model_folder, device or "auto", offline, trust_pickle)
+    request = EvaluationRequest(data, models, songs, seconds, seed, _options(settings or ()), how)
     with terminal.progress("evaluate") as report:
         found = run(chosen, request, out, report)
     for title, reason in found.rejected:
@@ -196,7 +196,7 @@ def _text(value: float) -> str:
 
 
 def _write(terminal: Terminal, found: Evaluated, csv: Path | None, rows: Path | None, plot: Path | None) -> None:
-    """Writes the tables and the picture that were asked for."""
+    """Writes the tables and the picture that were requested."""
     from stemwright.manifests.disk.durable import remove_earlier, write_bytes
     from stemwright.manifests.spreadsheet import csv_text
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stemwright.datagen.evaluate.protocol import Request
+from stemwright.datagen.evaluate.protocol import EvaluationRequest
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.stem_names import MIXTURE_NAMES
@@ -28,7 +28,7 @@ EXCERPT = "the excerpt of a free song that ships"
 
 
 @dataclass(frozen=True)
-class Multitrack:
+class LoadedSong:
     """A mixture [C, T], its stems {name: [C, T]} and their sample rate in Hz."""
 
     mixture: Audio
@@ -51,23 +51,23 @@ class EvaluatedSong:
         found = [path for each in files for path in (sorted(each.iterdir()) if each.is_dir() else [each])]
         return {"files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in found]}
 
-    def load(self) -> Multitrack:
+    def load(self) -> LoadedSong:
         """Reads it. Raises Refused if a file cannot be read, or if its stems are of another recording."""
         if self.named is None:
             song = excerpt()
         else:
             own = load_own(*_files(self.named))
-            song = Multitrack(own.mixture, own.stems, own.sample_rate)
+            song = LoadedSong(own.mixture, own.stems, own.sample_rate)
         if self.duration_s is None:
             return song
         num_frames = song.mixture.shape[1]
         length = min(num_frames, max(1, round(self.duration_s * song.sample_rate)))
         start = (num_frames - length) // 2
         cut = {name: audio[:, start : start + length] for name, audio in song.stems.items()}
-        return Multitrack(song.mixture[:, start : start + length], cut, song.sample_rate)
+        return LoadedSong(song.mixture[:, start : start + length], cut, song.sample_rate)
 
 
-def songs_of(request: Request, *, stems: Sequence[str] = ()) -> list[EvaluatedSong]:
+def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = ()) -> list[EvaluatedSong]:
     """The multitracks of a request, at most ``num_songs``, those that have ``stems``; without data the excerpt that ships.
 
     Raises UsageError where there is none, naming what was looked for.
@@ -88,11 +88,11 @@ def songs_of(request: Request, *, stems: Sequence[str] = ()) -> list[EvaluatedSo
     return [EvaluatedSong(title, song, request.duration_s) for title, song in zip(titles, chosen, strict=True)]
 
 
-def excerpt() -> Multitrack:
+def excerpt() -> LoadedSong:
     """The excerpt that ships: four seconds of a real song in two stems, whose sum is its mixture."""
     sounds = {path.stem: load(path) for path in _excerpt_files()}
     stems = {name: audio for name, (audio, _) in sounds.items()}
-    return Multitrack(np.sum(list(stems.values()), axis=0), stems, next(rate for _, rate in sounds.values()))
+    return LoadedSong(np.sum(list(stems.values()), axis=0), stems, next(rate for _, rate in sounds.values()))
 
 
 def _excerpt_files() -> list[Path]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import Field
 
-from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, Figure, Request, Row, table
+from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, Figure, EvaluationRequest, Row, table
 from stemwright.datagen.run.runner import describe_error
 from stemwright.manifests.disk.durable import is_full
 from stemwright.manifests.disk.folders import cache_folder
@@ -53,7 +53,7 @@ def evaluations_folder() -> Path:
 
 
 def evaluate(
-    protocol: EvaluationProtocol, request: Request, folder: Path | None = None, on_progress: OnProgress | None = None
+    protocol: EvaluationProtocol, request: EvaluationRequest, folder: Path | None = None, on_progress: OnProgress | None = None
 ) -> Evaluated:
     """Measures the cases of a protocol that are not finished in ``folder``, and makes the table. Raises UsageError for data of another
     layout and for options that the protocol does not have.
@@ -100,7 +100,7 @@ def _open(cases: Sequence[Case], keys: Sequence[str], path: Path) -> Iterator[tu
             yield case, key, journal
 
 
-def check_request(protocol: EvaluationProtocol, request: Request) -> None:
+def check_request(protocol: EvaluationProtocol, request: EvaluationRequest) -> None:
     """Raises UsageError for models and options that a protocol does not take."""
     if request.models and not protocol.model:
         raise UsageError(f"--model {request.models[0].text}: the protocol {protocol.name} evaluates no model")
@@ -111,7 +111,7 @@ def check_request(protocol: EvaluationProtocol, request: Request) -> None:
         raise UsageError(f"{request.data} does not exist; the protocol {protocol.name} needs {protocol.data}")
 
 
-def key_of(protocol: EvaluationProtocol, request: Request, case: Case) -> str:
+def key_of(protocol: EvaluationProtocol, request: EvaluationRequest, case: Case) -> str:
     """What the rows of a case depend on, as an id."""
     how = {"models": [each.version for each in request.models], "options": dict(request.options), "seed": request.seed}
     how |= {"duration_s": request.duration_s, "separation": _plain(asdict(request.separation))}

@@ -2,7 +2,7 @@
 
 Conventions
     ``package.module:object`` is imported; anything else is what the protocol takes it for. What a callable returns is checked before it is
-    scored: the shape and kind that were asked for, without NaN; whatever it raises is a reason for which this song is rejected.
+    scored: the shape and kind that are expected, without NaN; whatever it raises is a reason for which this song is rejected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stemwright.separation.separator import Separator, names_other
 
 
 @dataclass(frozen=True)
-class Separation:
+class HowToSeparate:
     """How separators are loaded: the folder of their weights, the device, and whether the network may be used."""
 
     model_folder: Path | None = None
@@ -70,7 +70,7 @@ class GivenModel:
             return self.text
         return str(getattr(self.function, "version", "")) or version_of(self.function, self.text)
 
-    def separator(self, how: Separation) -> Separator:
+    def separator(self, how: HowToSeparate) -> Separator:
         """The separator that it names. Raises UsageError for a folder or a name that is none, ModelError if its weights cannot be had."""
         from stemwright.separation.demucs.separator import DemucsSeparator
 

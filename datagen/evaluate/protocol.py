@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from stemwright.datagen.evaluate.given_models import GivenModel, Separation
+from stemwright.datagen.evaluate.given_models import GivenModel, HowToSeparate
 from stemwright.manifests.registry import NAME, Registry
 
 Row = Mapping[str, Any]
@@ -28,7 +28,7 @@ Origin = Literal["published", "measured"]
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluationRequest:
     """What an evaluation is asked to do. ``data`` None: what is free is evaluated, the excerpt that ships or what the protocol makes.
 
     ``num_songs`` and ``duration_s`` limit a first try; ``options`` are those that the protocol declares, as text.
@@ -40,7 +40,7 @@ class Request:
     duration_s: float | None = None
     seed: int = 0
     options: Mapping[str, str] = field(default_factory=dict)
-    separation: Separation = field(default_factory=Separation)
+    separation: HowToSeparate = field(default_factory=HowToSeparate)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class EvaluationProtocol:
     free: str
     model: str
     published: tuple[Figure, ...]
-    cases: Callable[[Request], Sequence[Case]]
+    cases: Callable[[EvaluationRequest], Sequence[Case]]
     figures: Callable[[Sequence[Row]], Sequence[Figure]]
     options: Mapping[str, str] = field(default_factory=dict)
     draw: Callable[[Sequence[Row], Path], None] | None = None

@@ -11,7 +11,16 @@ from stemwright.datagen.evaluate import evaluation
 from stemwright.datagen.evaluate.evaluated_songs import songs_of
 from stemwright.datagen.evaluate.figures_plot import plot_figures
 from stemwright.datagen.evaluate.given_models import GivenModel, call, checked_audio, checked_stems
-from stemwright.datagen.evaluate.protocol import PROTOCOLS, Case, EvaluationProtocol, Figure, Request, check_protocol, published, table
+from stemwright.datagen.evaluate.protocol import (
+    PROTOCOLS,
+    Case,
+    EvaluationProtocol,
+    Figure,
+    EvaluationRequest,
+    check_protocol,
+    published,
+    table,
+)
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.writing import save
 from stemwright.manifests.usage import UsageError
@@ -46,11 +55,11 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same_table(tmp_path):
         return [{"length": float(len(heard) * 0 + ord(song))}]
 
     with pytest.raises(KeyboardInterrupt):
-        evaluation.evaluate(toy(measure), Request(), tmp_path)
-    found = evaluation.evaluate(toy(measure), Request(), tmp_path)
+        evaluation.evaluate(toy(measure), EvaluationRequest(), tmp_path)
+    found = evaluation.evaluate(toy(measure), EvaluationRequest(), tmp_path)
     assert heard == ["a", "b", "c", "c"]
     assert found.finished_before == 2
-    assert found.figures == evaluation.evaluate(toy(measure), Request(), tmp_path / "fresh").figures
+    assert found.figures == evaluation.evaluate(toy(measure), EvaluationRequest(), tmp_path / "fresh").figures
 
 
 def test_a_changed_seed_model_or_code_is_measured_again(tmp_path, monkeypatch):
@@ -60,11 +69,11 @@ def test_a_changed_seed_model_or_code_is_measured_again(tmp_path, monkeypatch):
         heard.append(song)
         return [{"length": 1.0}]
 
-    evaluation.evaluate(toy(measure), Request(), tmp_path)
-    evaluation.evaluate(toy(measure), Request(seed=1), tmp_path)
+    evaluation.evaluate(toy(measure), EvaluationRequest(), tmp_path)
+    evaluation.evaluate(toy(measure), EvaluationRequest(seed=1), tmp_path)
     assert len(heard) == 6
     monkeypatch.setattr(evaluation, "code_digest", lambda: "other")
-    evaluation.evaluate(toy(measure), Request(), tmp_path)
+    evaluation.evaluate(toy(measure), EvaluationRequest(), tmp_path)
     assert len(heard) == 9
 
 
@@ -74,10 +83,10 @@ def test_a_case_that_fails_is_rejected_with_its_reason_and_tried_again(tmp_path)
             raise Refused("it is silent")
         return [{"length": 1.0}]
 
-    found = evaluation.evaluate(toy(fails), Request(), tmp_path)
+    found = evaluation.evaluate(toy(fails), EvaluationRequest(), tmp_path)
     assert found.rejected == (("b", "it is silent"),)
     assert [each.count for each in found.figures if each.origin == "measured"] == [2]
-    assert not evaluation.evaluate(toy(lambda _: [{"length": 2.0}]), Request(), tmp_path).rejected
+    assert not evaluation.evaluate(toy(lambda _: [{"length": 2.0}]), EvaluationRequest(), tmp_path).rejected
 
 
 def test_published_figures_stand_before_what_was_measured_and_without_it():
@@ -87,15 +96,15 @@ def test_published_figures_stand_before_what_was_measured_and_without_it():
 
 
 def test_what_is_no_number_is_none_in_a_row(tmp_path):
-    found = evaluation.evaluate(toy(lambda _: [{"length": 1.0, "sdr_db": float("nan")}], songs="a"), Request(), tmp_path)
+    found = evaluation.evaluate(toy(lambda _: [{"length": 1.0, "sdr_db": float("nan")}], songs="a"), EvaluationRequest(), tmp_path)
     assert found.rows == ({"length": 1.0, "sdr_db": None},)
 
 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Request(models=(GivenModel("a:b"),)), "the protocol toy evaluates no model"),
-        (Request(options={"rate": "1"}), "--set rate: the protocol toy has no such option; its options: unit"),
+        (EvaluationRequest(models=(GivenModel("a:b"),)), "the protocol toy evaluates no model"),
+        (EvaluationRequest(options={"rate": "1"}), "--set rate: the protocol toy has no such option; its options: unit"),
     ],
 )
 def test_what_a_protocol_does_not_take_is_refused(tmp_path, request_, message):
@@ -149,7 +158,7 @@ def test_a_model_that_cannot_be_imported_is_a_usage_error(text):
 
 
 def test_the_excerpt_is_evaluated_without_data_and_a_limit_is_from_its_middle():
-    whole, part = (songs_of(Request(duration_s=limit))[0].load() for limit in (None, 1.0))
+    whole, part = (songs_of(EvaluationRequest(duration_s=limit))[0].load() for limit in (None, 1.0))
     np.testing.assert_allclose(sum(whole.stems.values()), whole.mixture, atol=1e-6)
     start = (whole.mixture.shape[1] - 44_100) // 2
     np.testing.assert_array_equal(part.mixture, whole.mixture[:, start : start + 44_100])
@@ -160,7 +169,7 @@ def test_data_without_multitracks_says_what_was_looked_for(tmp_path):
     with pytest.raises(
         UsageError, match=r"has no multitrack \(1 recordings without stems\); looked for folders with a file called mixture"
     ):
-        songs_of(Request(data=tmp_path))
+        songs_of(EvaluationRequest(data=tmp_path))
 
 
 def test_multitracks_of_a_folder_are_found_and_their_key_follows_the_files(tmp_path, synthetic_song):
@@ -168,14 +177,14 @@ def test_multitracks_of_a_folder_are_found_and_their_key_follows_the_files(tmp_p
         (tmp_path / name).mkdir()
         for stem, audio in synthetic_song.items():
             save(tmp_path / name / f"{stem}.wav", audio[:, :44_100], 44_100)
-    found = songs_of(Request(data=tmp_path))
+    found = songs_of(EvaluationRequest(data=tmp_path))
     assert [each.title for each in found] == ["One", "Two"]
     assert set(found[0].load().stems) == set(synthetic_song) - {"mixture"}
     before = found[0].key
     save(tmp_path / "One" / "bass.wav", synthetic_song["bass"][:, :30_000], 44_100)
-    assert songs_of(Request(data=tmp_path))[0].key != before
+    assert songs_of(EvaluationRequest(data=tmp_path))[0].key != before
     with pytest.raises(UsageError, match="no song has the stems banjo"):
-        songs_of(Request(data=tmp_path), stems=["banjo"])
+        songs_of(EvaluationRequest(data=tmp_path), stems=["banjo"])
 
 
 @pytest.mark.parametrize(
