@@ -36,7 +36,7 @@ def check_protocol(protocol: Any) -> None:
             got = list(found.cases(EvaluationRequest(data=Path(folder))))
         except UsageError as error:
             if len(str(error).split()) < 4:
-                raise AssertionError(f"the protocol {name!r} refuses a folder without its data as {error!s}; expected a sentence") from error
+                raise AssertionError(f"the protocol {name!r} refuses a folder without its data as {error!s}; expected words") from error
         else:
             raise AssertionError(f"the protocol {name!r}: expected a UsageError for a folder without its data, got {got}")
     if found.free:

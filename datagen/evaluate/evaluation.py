@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import Field
 
-from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, Figure, EvaluationRequest, Row, table
+from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, table
 from stemwright.datagen.run.runner import describe_error
 from stemwright.manifests.disk.durable import is_full
 from stemwright.manifests.disk.folders import cache_folder
