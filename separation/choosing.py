@@ -79,7 +79,5 @@ def version_of(found: Any, reference: str) -> str:
         return metadata.version(packages[0])
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
-        raise UsageError(
-            f"{reference} has no version, and no file whose checksum could replace it; give it a string `version`"
-        )
+        raise UsageError(f"{reference} has no version, and no file whose checksum could replace it; give it a string `version`")
     return f"sha256-{file_sha256(Path(file))[:16]}"
