@@ -11,10 +11,8 @@ Conventions
     Lossy: the clipped signal after coding and decoding by the ffmpeg program; the gain is over all samples that were clipped, by ceilings
     that are given and by those that are detected.
     Speed: seconds of processor time, all threads together, for a second of one channel; of 1 % clipped, of a minute of the mix.
-
-References
-    A-SPADE: Kitic, Bertin, Gribonval 2015; Zaviska and others 2019, as recalled: frames of 2048 in a square-root Hann window, a quarter
-    apart, twice redundant DFT, one more coefficient (in conjugate pairs) each iteration, relative tolerance of 0.1 in the frame.
+    Clipping, gain and peers are those of ``stemwright.datagen.evaluate.clipping_gains``; ``stemwright evaluate declip`` measures the same
+    on other recordings, beside the published survey.
 """
 
 from __future__ import annotations
@@ -27,15 +25,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from results import publish
-from scipy.interpolate import CubicSpline
 
 import stemwright as sw
+from stemwright.datagen.evaluate import clipping_gains
+from stemwright.datagen.evaluate.clipping_gains import clip_to, gain_db, spade, spline
 
 RATE = 44_100
 INPUTS_DB = (7.0, 12.0, 18.0)
@@ -74,63 +73,8 @@ def signals(music: Path | None, duration_s: float) -> dict[str, np.ndarray]:
     return {name: samples / np.abs(samples).max() for name, samples in found.items()}
 
 
-def clip_to(samples: np.ndarray, input_db: float) -> tuple[np.ndarray, float]:
-    """The signal clipped so that its SDR is so much, and the ceiling."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        error = ((samples - samples.clip(-middle, middle)) ** 2).sum()
-        low, high = (middle, high) if error > 0 and (samples**2).sum() < 10 ** (input_db / 10) * error else (low, middle)
-    return samples.clip(-high, high), high
-
-
-def gain_db(truth: np.ndarray, before: np.ndarray, after: np.ndarray, lost: np.ndarray) -> float:
-    return float(10 * np.log10(((truth - before)[lost] ** 2).sum() / ((truth - after)[lost] ** 2).sum()))
-
-
-def ours(clipped: np.ndarray, ceiling: float, method: Any = "gaussian") -> np.ndarray:
-    return sw.declip(clipped[None], RATE, ceiling_low=-ceiling, ceiling_high=ceiling, method=method)[0]
-
-
-def spline(clipped: np.ndarray, ceiling: float) -> np.ndarray:
-    lost = np.abs(clipped) >= ceiling
-    restored = clipped.copy()
-    known = np.flatnonzero(~lost)
-    inside = np.flatnonzero(lost[known[0] : known[-1]]) + known[0]  # what is clipped before the first known sample stays: no extrapolation
-    restored[inside] = CubicSpline(known, clipped[known])(inside)
-    return np.where(lost, np.sign(clipped) * np.maximum(np.sign(clipped) * restored, ceiling), clipped)
-
-
-def spade(clipped: np.ndarray, ceiling: float, size: int = 2048) -> np.ndarray:
-    """A-SPADE, frame by frame."""
-    hop, window = size // 4, np.sqrt(np.hanning(size + 1)[:-1])
-    padded = np.pad(clipped, (size, size + hop))
-    total, weight = np.zeros_like(padded), np.zeros_like(padded)
-    for start in range(0, len(padded) - size + 1, hop):
-        frame = padded[start : start + size]
-        total[start : start + size] += window * spade_frame(frame, ceiling, window)
-        weight[start : start + size] += window**2
-    restored = (total / np.maximum(weight, 1e-9))[size : size + len(clipped)]
-    lost = np.abs(clipped) >= ceiling
-    return np.where(lost, np.sign(clipped) * np.maximum(np.sign(clipped) * restored, ceiling), clipped)
-
-
-def spade_frame(frame: np.ndarray, ceiling: float, window: np.ndarray) -> np.ndarray:
-    known, size = window * frame, len(frame)
-    low = np.where(frame >= ceiling, ceiling * window, np.where(frame <= -ceiling, -np.inf, known))
-    high = np.where(frame <= -ceiling, -ceiling * window, np.where(frame >= ceiling, np.inf, known))
-    if not (np.abs(frame) >= ceiling).any():
-        return known
-    estimate, dual = known, np.zeros(size + 1, complex)
-    for count in range(1, size):
-        target = np.fft.rfft(estimate, 2 * size) + dual
-        sparse = np.where(np.abs(target) >= np.partition(np.abs(target), -count)[-count], target, 0.0)
-        estimate = np.clip(np.fft.irfft(sparse - dual)[:size], low, high)
-        difference = np.fft.rfft(estimate, 2 * size) - sparse
-        if np.sqrt((np.abs(difference) ** 2).sum() / size) <= 0.1:
-            break
-        dual += difference
-    return estimate
+def ours(clipped: np.ndarray, ceiling: float, method: Literal["gaussian", "expansion"] = "gaussian") -> np.ndarray:
+    return clipping_gains.ours(clipped, ceiling, RATE, method)
 
 
 class Lines:

@@ -126,4 +126,11 @@ def check_protocol(name: str, protocol: Any) -> None:
 
 
 OURS = "stemwright.datagen.evaluate.protocols"
-PROTOCOLS: Registry[EvaluationProtocol] = Registry("protocol", "stemwright.protocols", {}, check=check_protocol)
+PROTOCOLS: Registry[EvaluationProtocol] = Registry(
+    "protocol",
+    "stemwright.protocols",
+    {
+        "declip": f"{OURS}.declip:PROTOCOL",
+    },
+    check=check_protocol,
+)

@@ -1,0 +1,189 @@
+"""Declippers: what each gains on recordings clipped to a known SDR, beside the published gains of the survey of 2021.
+
+Conventions
+    Signals, clipping and gain are those of ``stemwright.datagen.evaluate.clipping_gains``. Of a song without stems the recording is used,
+    of a multitrack every stem and the mixture; of each its loudest two seconds, or as many as are asked for. What is clipped already has
+    no truth and is left out. Published gains are means over the ten excerpts of the survey, of all their seven seconds or so, computed
+    from the values of its accompanying page; for the same: DATA the folder of its excerpts, and ``--seconds 20``.
+
+References
+    Zaviska, Rajmic, Ozerov, Rencker 2021, as there; the values of each excerpt are in the repository rajmic/declipping2020 (dSDR_clipped).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemwright.datagen.evaluate import clipping_gains
+from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, songs_of
+from stemwright.datagen.evaluate.given_models import GivenModel, call, checked_audio
+from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
+from stemwright.datagen.evaluate.scores import mean_over_songs
+from stemwright.datagen.inverse.clipping.detect import detect_clipping
+from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.decoding import load_song
+from stemwright.manifests.usage import UsageError
+from stemwright.separation.balance.named_songs import named_songs
+from stemwright.separation.balance.recordings import title_of
+
+DURATION_S = 2.0
+INPUTS_DB = "7 15"
+METHODS = ("ours", "expansion", "cubic spline")
+ALL_METHODS = (*METHODS, "A-SPADE, 2048")
+SOURCE = "Zaviska, Rajmic, Ozerov, Rencker 2021, IEEE JSTSP 15(1); mean of the ten values of its page, repository rajmic/declipping2020"
+# Mean gain over the survey's ten excerpts at these input SDRs, computed from the page's values of each excerpt.
+SURVEY_DB = (3, 7, 15)
+SURVEY: dict[str, tuple[float, ...]] = {
+    "SS PEW": (15.03, 17.66, 21.17),
+    "NMF": (12.21, 16.22, 20.57),
+    "A-SPADE, 8192": (13.88, 15.98, 19.43),
+    "Janssen": (-1.28, 3.52, 17.02),
+}
+NAME, UNIT = "gain on clipped samples", "dB"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording without stems, of the user's."""
+
+    title: str
+    path: Path
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Place, size and time of the file."""
+        about = self.path.stat()
+        return {"files": [[str(self.path.resolve()), about.st_size, about.st_mtime_ns]]}
+
+
+def _cases(request: EvaluationRequest) -> list[Case]:
+    levels = inputs_db(request.options.get("inputs", INPUTS_DB))
+    methods = _methods(request.options.get("methods", ", ".join(METHODS)))
+    for given in request.models:
+        _ = given.function  # named wrongly: said before anything is measured
+    sources = _sources(request)
+    return [Case({"sound": each.key}, each.title, partial(_measure, each, levels, methods, request)) for each in sources]
+
+
+def _sources(request: EvaluationRequest) -> list[EvaluatedSong | Recording]:
+    if request.data is None:
+        return list(songs_of(EvaluationRequest()))
+    found: list[EvaluatedSong | Recording] = []
+    for song in named_songs([request.data]).songs:
+        title = title_of(song.path)
+        title = title if all(title != each.title for each in found) else title_of(song.path, 1)
+        found.append(Recording(title, song.path) if song.stems is None else EvaluatedSong(title, song))
+    if not found:
+        raise UsageError(f"{request.data} has no recording that can be read; expected multitracks or sound files, at any depth")
+    return found[: request.num_songs]
+
+
+def inputs_db(text: str) -> tuple[float, ...]:
+    """The input SDRs in dB of an option's text. Raises UsageError for what is no list of numbers between 0 and 60."""
+    try:
+        levels = tuple(dict.fromkeys(float(each) for each in text.replace(",", " ").split()))
+    except ValueError:
+        levels = ()
+    if not levels or not all(0.0 < each <= 60.0 for each in levels):
+        raise UsageError(f"--set inputs={text}: expected SDRs in dB above 0 and up to 60, such as {INPUTS_DB!r}")
+    return levels
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    by_name = {each.split(",")[0].lower(): each for each in ALL_METHODS}
+    asked = [each.strip().lower() for each in text.split(",") if each.strip()]
+    if unknown := [each for each in asked if each not in by_name]:
+        raise UsageError(f"--set methods: no method {unknown[0]!r}; expected some of {', '.join(by_name)}, with commas between")
+    return tuple(by_name[each] for each in asked)
+
+
+def _signals(source: EvaluatedSong | Recording) -> tuple[dict[str, np.ndarray], int]:
+    if isinstance(source, Recording):
+        audio, sample_rate = load_song(source.path)
+        return {"recording": audio}, sample_rate
+    song = source.load()
+    return {**song.stems, "mixture": song.mixture}, song.sample_rate
+
+
+def _measure(source: EvaluatedSong | Recording, levels: Sequence[float], methods: Sequence[str], request: EvaluationRequest) -> list[Row]:
+    signals, sample_rate = _signals(source)
+    num_frames = max(1, round((request.duration_s or DURATION_S) * sample_rate))
+    rows: list[Row] = []
+    reasons: list[str] = []
+    for name, audio in signals.items():
+        truth = clipping_gains.loudest_part(audio, num_frames)
+        if not np.abs(truth).max(initial=0.0) > 0.0:
+            reasons.append(f"{name} is silent")
+        elif any(one.confidence for one in detect_clipping(audio, sample_rate)):
+            reasons.append(f"{name} is clipped already")
+        else:
+            for each in levels:
+                rows += [{"song": source.title, "signal": name, **row} for row in _gains(truth, each, sample_rate, methods, request.models)]
+    if not rows:
+        raise Refused(f"nothing to clip: {', '.join(reasons)}")
+    return rows
+
+
+def _gains(
+    truth: np.ndarray, input_db: float, sample_rate: int, methods: Sequence[str], models: Sequence[GivenModel]
+) -> Iterator[dict[str, Any]]:
+    """The gain of every method on one signal at one input SDR."""
+    clipped, ceiling = clipping_gains.clip_to(truth, input_db)
+    lost = clipped != truth
+    run: Mapping[str, Callable[[], np.ndarray]] = {
+        "ours": partial(clipping_gains.ours, clipped, ceiling, sample_rate),
+        "expansion": partial(clipping_gains.ours, clipped, ceiling, sample_rate, "expansion"),
+        "cubic spline": partial(clipping_gains.spline, clipped, ceiling),
+        "A-SPADE, 2048": partial(clipping_gains.spade, clipped, ceiling),
+    }
+    shared = {"input_db": input_db, "clipped": float(lost.mean())}
+    for method in methods:
+        yield {**shared, "method": method, "gain_db": clipping_gains.gain_db(truth, clipped, run[method](), lost)}
+    for model in models:
+        found = call(model.text, model.function, clipped[None].astype(np.float32), sample_rate, ceiling)
+        restored = checked_audio(found, clipped[None].shape, model.text)[0]
+        yield {**shared, "method": model.text, "gain_db": clipping_gains.gain_db(truth, clipped, restored.astype(np.float64), lost)}
+
+
+def _figures(rows: Sequence[Row]) -> list[Figure]:
+    figures = []
+    for level in dict.fromkeys(row["input_db"] for row in rows):
+        at_level = [row for row in rows if row["input_db"] == level]
+        for method in dict.fromkeys(row["method"] for row in at_level):
+            mine = [row for row in at_level if row["method"] == method]
+            mean = mean_over_songs([row["gain_db"] for row in mine], [row["song"] for row in mine])
+            note = f"least {min(row['gain_db'] for row in mine):+.1f} of {len(mine)} signals"
+            figures.append(Figure(_group(level), NAME, UNIT, method, mean.value, mean.low, mean.high, mean.songs, note=note))
+    return figures
+
+
+def _group(input_db: float) -> str:
+    return f"input {input_db:g} dB"
+
+
+PUBLISHED = tuple(
+    published(_group(level), NAME, UNIT, method, gains[number], SOURCE)
+    for number, level in enumerate(SURVEY_DB)
+    for method, gains in SURVEY.items()
+)
+PROTOCOL = EvaluationProtocol(
+    name="declip",
+    title="Declippers on recordings clipped to a known SDR: the gain in SDR on the clipped samples",
+    source="Zaviska, Rajmic, Ozerov, Rencker 2021, A survey and an extensive evaluation of popular audio declipping methods",
+    data="a folder of recordings or multitracks that are not clipped; the survey's ten excerpts: Sounds/ of rajmic/declipping2020_codes",
+    free=EXCERPT,
+    model="package.module:callable, (clipped float32 [1, T], sample_rate, ceiling) -> restored [1, T]",
+    published=PUBLISHED,
+    cases=_cases,
+    figures=_figures,
+    options={
+        "inputs": f"SDRs in dB to which signals are clipped ({INPUTS_DB!r} if not set; the survey has 1 3 5 7 10 15 20)",
+        "methods": "which of ours, expansion, cubic spline, A-SPADE (all but A-SPADE, which is slow, if not set)",
+    },
+)
