@@ -3,6 +3,7 @@
 Conventions
     Songs lie in the shape of MUSDB18-HQ: the first share is its train set (of which the catalog takes no validation songs of its own, since
     their names are not musdb's), the rest its test set. Everything after the songs is done by the stages that `stemwright build` runs.
+    Levels and pans of the stems follow from how they sound together, with a person's scatter: see musical_levels.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
 import numpy as np
+from musical_levels import mixed, musical_levels
 from songs import mixture_of, render_song
 
 from stemwright.datagen.run.configuration import check
@@ -23,11 +25,8 @@ from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
 from stemwright.datagen.run.tasks import Workers
 from stemwright.manifests.sound import writing
-from stemwright.separation.loudness.meter import integrated_loudness
 
 RATE = 44_100
-HABIT_LU = {"drums": -7.0, "bass": -9.5, "other": -11.0, "vocals": -4.5}
-MOOD_LU = 1.5  # standard deviation from song to song
 
 
 def write_songs(folder: Path, train: int, test: int, duration_s: float, workers: int = 2) -> Path:
@@ -47,13 +46,9 @@ def _write_song(place: Path, seed: int, duration_s: float) -> None:
 
 
 def balanced(stems: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """The stems at the engineer's levels, their sum at the peak it had; a silent stem stays silent."""
-    rng, peak = np.random.default_rng([seed, 77]), np.abs(mixture_of(stems)).max()
-    out = {}
-    for name, stem in stems.items():
-        wanted = HABIT_LU[name] + MOOD_LU * rng.standard_normal()
-        loudness = integrated_loudness(stem, RATE)
-        out[name] = stem * np.float32(10 ** ((wanted - loudness) / 20)) if np.isfinite(loudness) else stem
+    """The stems as a person would mix them, their sum at the peak it had; a silent stem stays silent."""
+    peak = np.abs(mixture_of(stems)).max()
+    out = mixed(stems, musical_levels(stems, RATE, seed), RATE)
     scale = np.float32(peak / max(np.abs(mixture_of(out)).max(), 1e-9))
     return {name: stem * scale for name, stem in out.items()}
 

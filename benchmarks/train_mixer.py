@@ -212,8 +212,7 @@ def trained_on_songs(options: argparse.Namespace) -> tuple[MixerNetwork, MixerFa
     lines = [
         f"{size:,} parameters, {options.steps} steps of 32 excerpts; {pairs[0]} pairs of {options.songs} songs; "
         f"judged on {pairs[1]} pairs of {options.held_out} other songs. Ratios are against equal loudness; below 1 is better. "
-        "The levels of these songs are drawn independently of their sound: the best possible prediction is the mean of each name, "
-        "which is the limit here.",
+        "The levels of these songs follow from their sound, with a scatter: `musical_levels.py` says how much of them can be predicted.",
         "",
         *rows_of(found),
     ]
