@@ -1,0 +1,190 @@
+"""What RemFX's effects do to real free music, ours beside its own; and what a limiter does to it.
+
+    python benchmarks/evaluate_removal.py FREE [--songs 10] [--seconds 20] [--write]
+
+What is measured
+    FREE is the folder that benchmarks/free_music.py makes. ``removal``: wet against dry for each published configuration, by the protocol of
+    ``stemwright evaluate removal``, and, on the same stems, of pairs that RemFX's recipe makes with the effects of pedalboard: the excerpt
+    from anywhere, its level as it is before the first effect, -20 LUFS by pyloudnorm after each, drawn again below a distance of 1e-3.
+    ``limit``: the protocol of ``stemwright evaluate limit``, our limiter on the middle of each song.
+    Neither the songs nor, for ``limit``, the limiter are the published ones.
+
+References
+    Rice et al. 2023 (RemFX), its repository at 85d5030: facts only. Jeon and Lee 2023.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
+
+import numpy as np
+import pedalboard
+import pyloudnorm
+from results import publish
+
+from stemwright.datagen.evaluate.evaluated_songs import songs_of
+from stemwright.datagen.evaluate.evaluation import evaluate
+from stemwright.datagen.evaluate.protocol import PROTOCOLS, Figure, Request
+from stemwright.datagen.evaluate.removal_pairs import NUM_FRAMES, RATE, mono
+from stemwright.datagen.evaluate.scores import mean_over_songs, mr_stft_loss, si_sdr_db
+from stemwright.manifests.sound.resampling import resample
+
+COLLECTIONS = ("guitar", "modules")
+EFFECTS = ("distortion", "compressor", "reverb", "chorus", "delay")
+GROUPS = {**{effect: (effect,) for effect in EFFECTS}, **{f"{count} effects": None for count in (2, 3, 4, 5)}}
+LUFS, SOUNDS, ALIKE, DRAWS = -20.0, 1e-4, 1e-3, 50
+PEER = "pedalboard"
+
+
+def effect_of(name: str, rng: np.random.Generator) -> Any:
+    """An effect of pedalboard with settings as RemFX draws them."""
+    if name == "distortion":
+        return pedalboard.Distortion(rng.uniform(8.0, 25.0))
+    if name == "compressor":
+        return pedalboard.Compressor(rng.uniform(-42.0, -20.0), rng.uniform(1.5, 6.0), rng.uniform(1.0, 50.0), rng.uniform(10.0, 250.0))
+    if name == "reverb":
+        wet = rng.uniform(0.2, 0.6)
+        return pedalboard.Reverb(rng.uniform(0.3, 1.0), rng.uniform(0.2, 1.0), wet, 1.0 - wet, rng.uniform(0.2, 1.0))
+    if name == "chorus":
+        return pedalboard.Chorus(
+            rng.uniform(0.25, 1.5), rng.uniform(0.2, 0.6), rng.uniform(5.0, 10.0), rng.uniform(0.1, 0.4), rng.uniform(0.15, 0.4)
+        )
+    return pedalboard.Delay(float(np.exp(rng.uniform(np.log(0.1), np.log(1.0)))), rng.uniform(0.05, 0.3), rng.uniform(0.1, 0.35))
+
+
+def normalised(audio: np.ndarray, meter: pyloudnorm.Meter) -> np.ndarray:
+    """The audio [1, T] at -20 LUFS, raised by 40 dB at most."""
+    gain_db = min(LUFS - meter.integrated_loudness(audio.T), 40.0)
+    return (audio * 10.0 ** (max(gain_db, -120.0) / 20.0)).astype(np.float32)
+
+
+def peer_pair(sound: np.ndarray, names: Sequence[str], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray] | None:
+    """Wet and dry [1, T] as RemFX makes them; None where no excerpt sounds or differs."""
+    meter = pyloudnorm.Meter(RATE)
+    for _ in range(DRAWS):
+        start = int(rng.integers(max(1, sound.shape[1] - NUM_FRAMES)))
+        wet = dry = sound[:, start : start + NUM_FRAMES]
+        if np.abs(dry).mean() < SOUNDS:
+            continue
+        for name in rng.permutation(names):
+            wet = normalised(effect_of(str(name), rng)(wet, RATE), meter)
+        wet, dry = normalised(wet, meter), normalised(dry, meter)
+        if np.isfinite(wet).all() and mr_stft_loss(wet, dry) >= ALIKE:
+            return wet, dry
+    return None
+
+
+def peer_figures(folder: Path, num_songs: int) -> list[Figure]:
+    """SI-SDR and MR-STFT of wet for each configuration, of pairs that pedalboard's effects make of the same stems."""
+    scores: dict[str, list[tuple[float, float]]] = {group: [] for group in GROUPS}
+    songs: dict[str, list[str]] = {group: [] for group in GROUPS}
+    rng = np.random.default_rng(0)
+    for title, sound in stems_of(folder, num_songs):
+        for group, fixed in GROUPS.items():
+            names = fixed or [EFFECTS[index] for index in rng.permutation(len(EFFECTS))[: int(group[0])]]
+            if (pair := peer_pair(sound, names, rng)) is not None:
+                scores[group].append((si_sdr_db(*pair), mr_stft_loss(*pair)))
+                songs[group].append(title)
+    found = []
+    for group, values in scores.items():
+        for column, (name, unit) in enumerate((("SI-SDR", "dB"), ("MR-STFT", ""))):
+            mean = mean_over_songs([each[column] for each in values], songs[group])
+            found.append(Figure(group, name, unit, PEER, mean.value, mean.low, mean.high, mean.songs))
+    return found
+
+
+def stems_of(folder: Path, num_songs: int) -> Iterator[tuple[str, np.ndarray]]:
+    """The title of the song and each of its stems in mono at RATE."""
+    for song in songs_of(Request(folder, num_songs=num_songs)):
+        multitrack = song.load()
+        for _, audio in sorted(multitrack.stems.items()):
+            yield song.title, resample(mono(audio), multitrack.sample_rate, RATE)
+
+
+def cell(figures: Sequence[Figure], group: str, name: str, who: str, digits: int) -> str:
+    """A value with its interval, as it is shown in a table."""
+    its = [each for each in figures if (each.group, each.name, each.who) == (group, name, who) and each.value is not None]
+    if not its:
+        return ""
+    interval = "" if its[0].low is None else f" ({its[0].low:.{digits}f} to {its[0].high:.{digits}f})"
+    return f"{its[0].value:.{digits}f}{interval}"
+
+
+def removal_table(folder: Path, num_songs: int, out: Path) -> list[str]:
+    """What the effects do: published, by pedalboard on the same stems, by ours, and what undoing with known settings leaves."""
+    ours = evaluate(PROTOCOLS["removal"], Request(folder, num_songs=num_songs), out)
+    peer = peer_figures(folder, num_songs)
+    lines = [
+        "| removed | SI-SDR of wet, dB: published | pedalboard, RemFX's recipe | ours | undone with known settings | MR-STFT of wet: pedalboard |"
+        " ours |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for group in GROUPS:
+        published = cell(ours.figures, group, "SI-SDR", "RemFX, wet", 2)
+        sdr = [cell(found, group, "SI-SDR", who, 1) for found, who in ((peer, PEER), (ours.figures, "wet"))]
+        undone = cell(ours.figures, group, "SI-SDR", "undo, settings known", 1)
+        loss = [cell(found, group, "MR-STFT", who, 2) for found, who in ((peer, PEER), (ours.figures, "wet"))]
+        lines.append(f"| {' | '.join([group, published, *sdr, undone, *loss])} |")
+    count = max((each.count or 0) for each in ours.figures)
+    return [f"{count} songs, all stems, one excerpt of each for each group; {len(ours.rejected)} songs rejected.", "", *lines]
+
+
+def limit_table(folder: Path, num_songs: int, seconds: float, out: Path) -> list[str]:
+    """What the limiter does, and what undoing it gives."""
+    found = evaluate(PROTOCOLS["limit"], Request(folder, num_songs=num_songs, duration_s=seconds), out)
+    names = ("SI-SDR", "MR-STFT", "PLR difference", "loudness range difference", "crest factor difference")
+    group = "our limiter, XL"
+    lines = [
+        "| | SI-SDR, dB | MR-STFT | PLR difference, dB | loudness range difference, LU | crest factor difference, dB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for who in ("limited", "undo, nothing known", "undo, gain known"):
+        lines.append(f"| {' | '.join([who, *(cell(found.figures, group, name, who, 2) for name in names)])} |")
+    loud = cell(found.figures, group, "loudness, limited", "limited", 1)
+    count = max((each.count or 0) for each in found.figures)
+    return [
+        f"{count} songs, {seconds:g} s each, {len(found.rejected)} rejected; loudness after the limiter {loud} LUFS. Published, of another "
+        "limiter on MUSDB18-HQ: 24.0 dB SI-SDR by a network.",
+        "",
+        *lines,
+    ]
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("free", type=Path, help="folder of free music, made by benchmarks/free_music.py")
+    parser.add_argument("--songs", type=int, default=10, help="of each collection, at most")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each song that is limited")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        removal, limit = ["Means over songs, intervals of 95 %.", ""], ["Means over songs, intervals of 95 %.", ""]
+        for collection in COLLECTIONS:
+            folder, out = options.free / collection, Path(place, collection)
+            removal += [
+                f"`{collection}`: {line}" if not number else line for number, line in enumerate(removal_table(folder, options.songs, out))
+            ]
+            limit += [
+                f"`{collection}`: {line}" if not number else line
+                for number, line in enumerate(limit_table(folder, options.songs, options.seconds, out))
+            ]
+            removal.append("")
+            limit.append("")
+    command = f"python benchmarks/evaluate_removal.py FREE --songs {options.songs} --seconds {options.seconds:g} --write"
+    for name, lines in (("Effect removal on real free music: the inputs", removal), ("De-limiting on real free music", limit)):
+        body = "\n".join(lines)
+        print(f"## {name}\n{body}")
+        if options.write:
+            publish(name, command, body)
+
+
+if __name__ == "__main__":
+    main()
