@@ -3,10 +3,10 @@
     python benchmarks/evaluate_removal.py FREE [--songs 10] [--seconds 20] [--write]
 
 What is measured
-    FREE is the folder that benchmarks/free_music.py makes. ``removal``: wet against dry for each published configuration, by the protocol of
-    ``stemwright evaluate removal``, and, on the same stems, of pairs that RemFX's recipe makes with the effects of pedalboard: the excerpt
-    from anywhere, its level as it is before the first effect, -20 LUFS by pyloudnorm after each, drawn again below a distance of 1e-3.
-    ``limit``: the protocol of ``stemwright evaluate limit``, our limiter on the middle of each song.
+    FREE is the folder that benchmarks/free_music.py makes. ``removal``: wet against dry for each published configuration, by the protocol
+    of ``stemwright evaluate removal``; beside it, on the same stems, pairs that RemFX's recipe makes with the effects of pedalboard: an
+    excerpt from anywhere, its level as it is before the first effect, -20 LUFS by pyloudnorm after each, drawn again below a distance of
+    1e-3. ``limit``: the protocol of ``stemwright evaluate limit``, our limiter on the middle of each song.
     Neither the songs nor, for ``limit``, the limiter are the published ones.
 
 References
@@ -31,7 +31,7 @@ from results import publish
 
 from stemwright.datagen.evaluate.evaluated_songs import songs_of
 from stemwright.datagen.evaluate.evaluation import evaluate
-from stemwright.datagen.evaluate.protocol import PROTOCOLS, Figure, Request
+from stemwright.datagen.evaluate.protocol import PROTOCOLS, EvaluationRequest, Figure
 from stemwright.datagen.evaluate.removal_pairs import NUM_FRAMES, RATE, mono
 from stemwright.datagen.evaluate.scores import mean_over_songs, mr_stft_loss, si_sdr_db
 from stemwright.manifests.sound.resampling import resample
@@ -102,7 +102,7 @@ def peer_figures(folder: Path, num_songs: int) -> list[Figure]:
 
 def stems_of(folder: Path, num_songs: int) -> Iterator[tuple[str, np.ndarray]]:
     """The title of the song and each of its stems in mono at RATE."""
-    for song in songs_of(Request(folder, num_songs=num_songs)):
+    for song in songs_of(EvaluationRequest(folder, num_songs=num_songs)):
         multitrack = song.load()
         for _, audio in sorted(multitrack.stems.items()):
             yield song.title, resample(mono(audio), multitrack.sample_rate, RATE)
@@ -119,17 +119,17 @@ def cell(figures: Sequence[Figure], group: str, name: str, who: str, digits: int
 
 def removal_table(folder: Path, num_songs: int, out: Path) -> list[str]:
     """What the effects do: published, by pedalboard on the same stems, by ours, and what undoing with known settings leaves."""
-    ours = evaluate(PROTOCOLS["removal"], Request(folder, num_songs=num_songs), out)
+    ours = evaluate(PROTOCOLS["removal"], EvaluationRequest(folder, num_songs=num_songs), out)
     peer = peer_figures(folder, num_songs)
     lines = [
-        "| removed | SI-SDR of wet, dB: published | pedalboard, RemFX's recipe | ours | undone with known settings | MR-STFT of wet: pedalboard |"
-        " ours |",
+        "| removed | SI-SDR of wet, dB: published | by RemFX's recipe and pedalboard | ours | undone with known settings "
+        "| MR-STFT of wet: by RemFX's recipe and pedalboard | ours |",
         "|---|---|---|---|---|---|---|",
     ]
     for group in GROUPS:
         published = cell(ours.figures, group, "SI-SDR", "RemFX, wet", 2)
         sdr = [cell(found, group, "SI-SDR", who, 1) for found, who in ((peer, PEER), (ours.figures, "wet"))]
-        undone = cell(ours.figures, group, "SI-SDR", "undo, settings known", 1)
+        undone = cell(ours.figures, group, "SI-SDR", "undo, known", 1)
         loss = [cell(found, group, "MR-STFT", who, 2) for found, who in ((peer, PEER), (ours.figures, "wet"))]
         lines.append(f"| {' | '.join([group, published, *sdr, undone, *loss])} |")
     count = max((each.count or 0) for each in ours.figures)
@@ -138,16 +138,18 @@ def removal_table(folder: Path, num_songs: int, out: Path) -> list[str]:
 
 def limit_table(folder: Path, num_songs: int, seconds: float, out: Path) -> list[str]:
     """What the limiter does, and what undoing it gives."""
-    found = evaluate(PROTOCOLS["limit"], Request(folder, num_songs=num_songs, duration_s=seconds), out)
-    names = ("SI-SDR", "MR-STFT", "PLR difference", "loudness range difference", "crest factor difference")
-    group = "our limiter, XL"
+    found = evaluate(PROTOCOLS["limit"], EvaluationRequest(folder, num_songs=num_songs, duration_s=seconds), out)
+    names = ("SI-SDR", "MR-STFT", "PLR change", "LRA change", "crest change")
+    group = "our limiter"
     lines = [
-        "| | SI-SDR, dB | MR-STFT | PLR difference, dB | loudness range difference, LU | crest factor difference, dB |",
+        "| | SI-SDR, dB | MR-STFT | PLR change, dB | LRA change, LU | crest change, dB |",
         "|---|---|---|---|---|---|",
     ]
-    for who in ("limited", "undo, nothing known", "undo, gain known"):
-        lines.append(f"| {' | '.join([who, *(cell(found.figures, group, name, who, 2) for name in names)])} |")
-    loud = cell(found.figures, group, "loudness, limited", "limited", 1)
+    lines += [
+        f"| {' | '.join([who, *(cell(found.figures, group, name, who, 2) for name in names)])} |"
+        for who in ("limited", "undo, blind", "undo, known")
+    ]
+    loud = cell(found.figures, group, "loudness", "limited", 1)
     count = max((each.count or 0) for each in found.figures)
     return [
         f"{count} songs, {seconds:g} s each, {len(found.rejected)} rejected; loudness after the limiter {loud} LUFS. Published, of another "
@@ -169,15 +171,10 @@ def main() -> None:
         removal, limit = ["Means over songs, intervals of 95 %.", ""], ["Means over songs, intervals of 95 %.", ""]
         for collection in COLLECTIONS:
             folder, out = options.free / collection, Path(place, collection)
-            removal += [
-                f"`{collection}`: {line}" if not number else line for number, line in enumerate(removal_table(folder, options.songs, out))
-            ]
-            limit += [
-                f"`{collection}`: {line}" if not number else line
-                for number, line in enumerate(limit_table(folder, options.songs, options.seconds, out))
-            ]
-            removal.append("")
-            limit.append("")
+            head, *table = removal_table(folder, options.songs, out)
+            removal += [f"`{collection}`: {head}", *table, ""]
+            head, *table = limit_table(folder, options.songs, options.seconds, out)
+            limit += [f"`{collection}`: {head}", *table, ""]
     command = f"python benchmarks/evaluate_removal.py FREE --songs {options.songs} --seconds {options.seconds:g} --write"
     for name, lines in (("Effect removal on real free music: the inputs", removal), ("De-limiting on real free music", limit)):
         body = "\n".join(lines)

@@ -103,8 +103,10 @@ LAYERS = (
 SAME_MODULE_NAMES = {
     "base": "what a recipe, and what a writer, is made of: one for each of two extension points",
     "edit": "the room of the verb, and the kind of pair",
+    "limit": "the kind of pair, and the evaluation of what removes a limiter",
     "loudness": "the room of the meter, and the effect that brings to a loudness",
     "progress": "the callback of a caller, and how a terminal shows it",
+    "removal": "the kind of pair, and the evaluation of removers",
     "separator": "the door for any separator, and Demucs behind it",
 }
 # (file, name) -> what is called like an effect there, and is none: the only comparisons with such a name outside ``datagen/effects``.

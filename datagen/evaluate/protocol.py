@@ -131,6 +131,8 @@ PROTOCOLS: Registry[EvaluationProtocol] = Registry(
     "stemwright.protocols",
     {
         "declip": f"{OURS}.declip:PROTOCOL",
+        "limit": f"{OURS}.limit:PROTOCOL",
+        "removal": f"{OURS}.removal:PROTOCOL",
     },
     check=check_protocol,
 )

@@ -2,13 +2,13 @@
 
 Conventions
     A de-limiter takes a limited mixture [C, T] float32 at -14 LUFS and its sample rate, and returns the mixture before the limiter in the
-    same shape; SI-SDR leaves each channel a gain. With musdb-XL's gains the limited mixtures are made again from MUSDB18-HQ; without, songs are
-    limited by our own limiter at the published loudness, which is another limiter: no figure of it compares with a published one.
-    Who is compared: ``limited``, as it is; ``undo, nothing known``, which restores clipping where it finds some; ``undo, gain known``,
+    same shape; SI-SDR leaves each channel a gain. With musdb-XL's gains the limited mixtures are made again from MUSDB18-HQ; without, songs
+    are limited by our own limiter at the published loudness, which is another limiter: no figure of it compares with a published one.
+    Who is compared: ``limited``, as it is; ``undo, blind``, which restores clipping where it finds some; ``undo, known``,
     divided by the gain of each sample, the most that can be had; and the models that are given.
     SI-SDR is the mean over channels, without taking off the mean, as published. MR-STFT is the mean over pieces of PIECE_S, at the one
-    gain that fits best. PLR (true peak over loudness), loudness range and crest factor are differences from the unlimited mixture: below
-    0 is less dynamic.
+    gain that fits best. PLR (true peak over loudness), LRA (loudness range) and crest factor are given as changes against the unlimited
+    mixture: below 0 is less dynamic. SI-SDRi is the improvement over the limited mixture.
 
 References
     Jeon and Lee 2023, "Music De-limiter Networks via Sample-wise Gain Inversion", WASPAA, and its repository: facts only.
@@ -27,7 +27,7 @@ from typing import Any
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of
 from stemwright.datagen.evaluate.given_models import call, checked_audio
 from stemwright.datagen.evaluate.limited_songs import LimitedSong, limited_by_us, musdb_limited
-from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, Figure, Request, Row, published
+from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
 from stemwright.datagen.evaluate.scores import at_best_gain, mean_over_songs, mr_stft_loss, si_sdr_db
 from stemwright.datagen.inverse.undo.figures import measured
 from stemwright.datagen.inverse.undo.requests import Knowledge
@@ -41,22 +41,24 @@ NETWORKS = "Jeon and Lee 2023, Music De-limiter Networks via Sample-wise Gain In
 LOUD = "Jeon and Lee 2022, Towards robust music source separation on loud commercial music (ISMIR), arXiv 2208.14355"
 GROUPS = {"XL": "musdb-XL", "L": "musdb-L", "train": "musdb-XL-train, songs", "segments": "musdb-XL-train, segments"}
 OURS = "our limiter"
-LIMITED, BLIND, KNOWN = "limited", "undo, nothing known", "undo, gain known"
+LIMITED, BLIND, KNOWN = "limited", "undo, blind", "undo, known"
 PIECE_S = 10.0
-LOUDNESS = "loudness, limited"
+LOUDNESS = "loudness"
 SCORES = (
     ("SI-SDR", "si_sdr_db", "dB"),
-    ("SI-SDR improvement", "si_sdr_gain_db", "dB"),
+    ("SI-SDRi", "si_sdr_gain_db", "dB"),
     ("MR-STFT", "mr_stft", ""),
-    ("PLR difference", "plr_db", "dB"),
-    ("loudness range difference", "range_lu", "LU"),
-    ("crest factor difference", "crest_db", "dB"),
+    ("PLR change", "plr_db", "dB"),
+    ("LRA change", "range_lu", "LU"),
+    ("crest change", "crest_db", "dB"),
     (LOUDNESS, "limited_lufs", "LUFS"),
 )
+COMPARED = ("si_sdr_db", "limited_lufs")  # of which there are published figures
+OTHERWISE = "another limiter than the published one, on other songs"
 DYNAMICS = ("plr_db", "range_lu", "crest_db")
 
 
-def cases(request: Request) -> list[Case]:
+def cases(request: EvaluationRequest) -> list[Case]:
     """One case for each song or segment. Raises UsageError where the gains or the songs that they are of are not found."""
     version = request.options.get("version", "XL")
     if version not in VERSIONS:
@@ -90,7 +92,7 @@ class Contenders:
         return found | {name: checked_audio(call(name, function, limited, rate), limited.shape, name) for name, function in self.models}
 
 
-def _of_musdb(root: Path, gains: Sequence[MusdbGain], version: str, request: Request, contenders: Contenders) -> list[Case]:
+def _of_musdb(root: Path, gains: Sequence[MusdbGain], version: str, request: EvaluationRequest, contenders: Contenders) -> list[Case]:
     """Songs with gains, and those of the test set that have none, which are rejected when they are measured."""
     folders = [root / Path(each.path).parent for each in (find(root, kind="musdb18hq").candidates if root.is_dir() else ())]
     if not folders:
@@ -123,11 +125,11 @@ def _stamp(path: Path) -> list[Any]:
     return [path.parent.name, path.name, *([status.st_size, status.st_mtime_ns] if status else [])]
 
 
-def _of_songs(songs: Sequence[EvaluatedSong], version: str, request: Request, contenders: Contenders) -> list[Case]:
+def _of_songs(songs: Sequence[EvaluatedSong], version: str, request: EvaluationRequest, contenders: Contenders) -> list[Case]:
     def measure(song: EvaluatedSong) -> list[Row]:
         multitrack = song.load()
         limited = limited_by_us(multitrack.mixture, multitrack.sample_rate, song.title, request.seed, version)
-        return _rows(limited, song.title, f"{OURS}, {version}", contenders)
+        return _rows(limited, song.title, OURS if version == "XL" else f"{OURS}, {version}", contenders)
 
     return [Case({"song": song.key, "version": version}, song.title, partial(measure, song)) for song in songs]
 
@@ -165,8 +167,8 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
     """The mean scores of every group and contender, with intervals over songs."""
     found = []
     for group in dict.fromkeys(row["group"] for row in rows):
-        note = "another limiter than the published one, on other songs" if group.startswith(OURS) else ""
         for name, column, unit in SCORES:
+            note = OTHERWISE if group.startswith(OURS) and column in COMPARED else ""
             for who in dict.fromkeys(row["who"] for row in rows):
                 its = [row for row in rows if (row["group"], row["who"]) == (group, who)]
                 if not its or (column == "si_sdr_gain_db" and who == LIMITED) or (column == "limited_lufs" and who != LIMITED):
@@ -181,8 +183,8 @@ PROTOCOL = EvaluationProtocol(
     name="limit",
     title="De-limiting: SI-SDR and dynamics against the mixture before the limiter",
     source=f"{NETWORKS}; {LOUD}",
-    data="MUSDB18-HQ (zenodo.org/records/3338373) and, in it or as --set gains=FOLDER, the gains of musdb-XL (zenodo.org/records/7041331; of "
-    "its training set 12194067); or any multitracks, whose mixtures our own limiter limits",
+    data="MUSDB18-HQ (zenodo.org/records/3338373) and, in it or as --set gains=FOLDER, the gains of musdb-XL (zenodo.org/records/7041331, "
+    "those of its training set 12194067); or any multitracks, whose mixtures our own limiter limits",
     free="the excerpt that ships, limited by our own limiter",
     model="package.module:callable, a de-limiter: (limited mixture float32 [C, T] at -14 LUFS, sample_rate) -> unlimited mixture [C, T]",
     published=(

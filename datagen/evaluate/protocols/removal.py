@@ -6,8 +6,8 @@ Conventions
     Of RemFX's evaluation sets the published pairs are scored; of the four data sets, and of multitracks, pairs are drawn and rendered by
     our own effects in the published ranges. Who is compared: ``wet``, which is doing nothing; ``undo``, the inverse with the known
     settings, where each removed effect has one: what can be had, not what a remover can know; and the models that are given.
-    SI-SDR and MR-STFT are auraloss's with their defaults, the latter at the gain that the remover gave it. Improvements are differences
-    from wet. A file is a song of the intervals; of multitracks all stems are one song.
+    SI-SDR and MR-STFT are auraloss's with their defaults, the latter at the gain that the remover gave it. SI-SDRi, the improvement,
+    is the difference from wet. A file is a song of the intervals; of multitracks all stems are one song.
 
 References
     Rice, Steinmetz, Fazekas, Reiss 2023, "General Purpose Audio Effect Removal", WASPAA; its repository at 85d5030: facts only.
@@ -25,7 +25,7 @@ import numpy as np
 
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of
 from stemwright.datagen.evaluate.given_models import call, checked_audio
-from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, Figure, Request, Row, published
+from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
 from stemwright.datagen.evaluate.removal_pairs import RATE, DrySound, WetDry, mono
 from stemwright.datagen.evaluate.scores import mean_over_songs, mr_stft_loss, si_sdr_db
 from stemwright.datagen.pairs.recipes import remfx
@@ -37,15 +37,15 @@ from stemwright.manifests.usage import UsageError
 
 SOURCE = "Rice, Steinmetz, Fazekas, Reiss 2023, General Purpose Audio Effect Removal (WASPAA), arXiv 2308.16177"
 MODELS_NOTE = f"{SOURCE}: effect-specific models, on the authors' own pairs of VocalSet, GuitarSet, DSD100 and IDMT-SMT-Drums"
-NUM_FILES = 100  # of the four data sets together, if no number is asked for; published: 1000 excerpts a configuration
+NUM_FILES = 100  # of the four data sets together, if no number is given; published: 1000 excerpts a configuration
 COUNTS = tuple(range(6))
 LABELLED = ("reverb", "chorus", "delay", "distortion", "compressor")  # the order in the published files of labels
-WET, UNDO = "wet", "undo, settings known"
-SCORES = (("SI-SDR", "si_sdr_db", "dB"), ("SI-SDR improvement", "si_sdr_gain_db", "dB"), ("MR-STFT", "mr_stft", ""))
+WET, UNDO = "wet", "undo, known"
+SCORES = (("SI-SDR", "si_sdr_db", "dB"), ("SI-SDRi", "si_sdr_gain_db", "dB"), ("MR-STFT", "mr_stft", ""))
 DRAWN = "our effects in the published ranges, none kept"
 
 
-def cases(request: Request) -> list[Case]:
+def cases(request: EvaluationRequest) -> list[Case]:
     """One case for each file or multitrack. Raises UsageError where no layout is found, or an option is no number."""
     number = request.options.get("pairs", "1")
     if not number.isdecimal() or not int(number):
@@ -71,7 +71,7 @@ def cases(request: Request) -> list[Case]:
 Models = Sequence[tuple[str, Callable[..., Any]]]
 
 
-def _of_multitracks(songs: Sequence[EvaluatedSong], request: Request, number: int, models: Models) -> list[Case]:
+def _of_multitracks(songs: Sequence[EvaluatedSong], request: EvaluationRequest, number: int, models: Models) -> list[Case]:
     def measure(song: EvaluatedSong) -> list[Row]:
         multitrack = song.load()
         rows: list[Row] = []
@@ -86,7 +86,7 @@ def _of_multitracks(songs: Sequence[EvaluatedSong], request: Request, number: in
     return [Case({"song": song.key, "pairs": number}, song.title, partial(measure, song)) for song in songs]
 
 
-def _of_files(root: Path, sets: Sequence[DrySet], request: Request, number: int, models: Models) -> list[Case]:
+def _of_files(root: Path, sets: Sequence[DrySet], request: EvaluationRequest, number: int, models: Models) -> list[Case]:
     """Files drawn from each data set equally often, those that are shorter than an excerpt left out, as published."""
 
     def measure(path: Path, name: str, title: str) -> list[Row]:
@@ -122,7 +122,7 @@ def _popped(files: list[Path]) -> Iterator[Path]:
         yield files.pop()
 
 
-def _of_published_pairs(root: Path, pairs: Sequence[WetDryFiles], request: Request, models: Models) -> list[Case]:
+def _of_published_pairs(root: Path, pairs: Sequence[WetDryFiles], request: EvaluationRequest, models: Models) -> list[Case]:
     def measure(files: WetDryFiles, title: str) -> list[Row]:
         (wet, rate), (dry, other_rate) = load(files.wet), load(files.dry)
         if (wet.shape, rate) != (dry.shape, other_rate):
@@ -211,7 +211,7 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
         for name, column, unit in SCORES:
             for who in contenders:
                 its = [row for row in rows if (row["group"], row["who"]) == (group, who)]
-                if not its or (name == "SI-SDR improvement" and (who == WET or group == _named(0))):
+                if not its or (name == "SI-SDRi" and (who == WET or group == _named(0))):
                     continue
                 mean = mean_over_songs([math.nan if row[column] is None else row[column] for row in its], [row["song"] for row in its])
                 note = "" if len(its) == pairs else "only pairs in which each removed effect has an inverse"
