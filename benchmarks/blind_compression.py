@@ -17,23 +17,20 @@ import shutil
 import subprocess
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import soundfile
-import torch
 from scipy.stats import spearmanr
 
-from stemwright.datagen.effects import EFFECTS, compressor
-from stemwright.datagen.effects.settings import draw
+from stemwright.datagen.effects import compressor
+from stemwright.datagen.evaluate.blind_trials import Compress, Compressed, compressor_trials, own_compressor, untouched
 from stemwright.datagen.inverse.blind.features import measure_features
-from stemwright.datagen.inverse.blind.profile import Profile, mean_gain_reduction, profile_of
+from stemwright.datagen.inverse.blind.profile import Profile, profile_of
 
 Song = Mapping[str, np.ndarray]
-Compress = Callable[[np.ndarray, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 SECOND = 1000  # windows in which the gain of others is measured
 COVERAGES = (0.25, 0.5, 0.75, 1.0)
 EXCERPT_S = 30.0
@@ -41,33 +38,8 @@ STEMS = ("drums", "bass", "other")
 FOUND = "Compressors, of the held-out songs. `found`: the interval of the answer is above 0, of untouched stems a false alarm."
 
 
-class Compressed(NamedTuple):
-    """One trial: by whom, of which stem, the true mean gain reduction, and the answer: value, interval, confidence, and its kind."""
-
-    maker: str
-    stem: str
-    true_db: float
-    value_db: float
-    low_db: float
-    high_db: float
-    confidence: float
-    found: bool
-    answered: bool
-
-
 def _drawn(rng: np.random.Generator) -> dict[str, float]:
     return {name: float(rng.uniform(*compressor.TYPICAL[name])) for name in ("threshold_db", "ratio", "attack_ms", "release_ms")}
-
-
-def _untouched(stem: np.ndarray, sample_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    del sample_rate, rng
-    return stem, np.ones(stem.shape[1])
-
-
-def _ours(stem: np.ndarray, sample_rate: int, rng: np.random.Generator, *, detector: str = "peak") -> tuple[np.ndarray, np.ndarray]:
-    settings = draw(compressor.Settings, rng, {**compressor.TYPICAL, "makeup_db": 0.0, "linked": True, "detector": detector})
-    gain = compressor.gain_curve(torch.from_numpy(stem), sample_rate, settings).numpy()[0]
-    return stem * gain.astype(np.float32), gain
 
 
 def _pedalboard(stem: np.ndarray, sample_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -101,8 +73,8 @@ def _gain(dry: np.ndarray, wet: np.ndarray, sample_rate: int) -> np.ndarray:
 
 def makers() -> dict[str, tuple[Compress, int]]:
     """Whose compressors are tried, and how often on each stem."""
-    found: dict[str, tuple[Compress, int]] = {"untouched": (_untouched, 1), "ours": (_ours, 2)}
-    found["ours, rms detector"] = (partial(_ours, detector="rms"), 1)
+    found: dict[str, tuple[Compress, int]] = {"untouched": (untouched, 1), "ours": (own_compressor, 2)}
+    found["ours, rms detector"] = (partial(own_compressor, detector="rms"), 1)
     found["pedalboard"] = (_pedalboard, 1)
     if shutil.which("ffmpeg"):
         found["ffmpeg acompressor"] = (_ffmpeg, 1)
@@ -114,16 +86,7 @@ def trials_of(songs: Iterable[Song], profile: Profile, sample_rate: int, seed: i
     for number, song in enumerate(songs):
         for place, (name, audio) in enumerate(song.items()):
             rng = np.random.default_rng([seed, number, place])
-            stem = np.ascontiguousarray(audio, np.float32)
-            stem = stem * np.float32(10.0**-0.5 / float(np.abs(stem).max()))
-            for maker, (compress, times) in makers().items():
-                for _ in range(times):
-                    wet, gain = compress(stem, sample_rate, rng)
-                    true = mean_gain_reduction(wet, gain, sample_rate)
-                    answer = EFFECTS["compressor"].estimate(torch.from_numpy(np.ascontiguousarray(wet)), sample_rate, profile[name])
-                    known = answer.quantity
-                    ends = (known.value, known.low, known.high) if known else (np.nan,) * 3
-                    yield Compressed(maker, name, true, *ends, answer.confidence, answer.settings is not None, known is not None)
+            yield from compressor_trials(name, audio, sample_rate, profile, makers(), rng)
 
 
 def table(trials: list[Compressed]) -> str:

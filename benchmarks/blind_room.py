@@ -19,12 +19,10 @@ References
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
@@ -33,17 +31,14 @@ import rooms
 import songs
 from scipy.stats import spearmanr
 
-from stemwright.datagen.inverse.blind import reverberation_features as features
-from stemwright.datagen.inverse.blind.heard_reverberation import HeardReverberation, estimate_reverberation
+from stemwright.datagen.evaluate.blind_trials import CONSTANT_S, Heard, InRoom, room_trials
+from stemwright.datagen.inverse.blind.heard_reverberation import estimate_reverberation
 from stemwright.manifests.sound.decoding import load
-from stemwright.manifests.sound.resampling import resample
 
 SAMPLE_RATE = 44_100
 FIRST_SEED = 43_000
 DURATION_S = 12.0
 HELD_OUT = ("room", "freeverb", "image", "network")
-CONSTANT_S = math.sqrt(rooms.RT60_S[0] * rooms.RT60_S[1])
-PEER_QUANTILE, PEER_LENGTH = 0.1, 24
 NOT_STEMS = {"mixture", "unsorted", "rest", "backing"}
 GAMES_LEARNT = {"heroes"}
 
@@ -61,32 +56,6 @@ What was tried (from development, on other songs):
 | 4,146 examples: also of songs played faster or slower, cut, compressed (a third), and of channels of tracker songs of another game | in `room` 66 %, 83 %, 0.91; other makes 51 to 72 %, 61 to 73 %, 0.72 to 0.91; tracker drums in `room` 85 %, 73 %, 0.91 |
 | no test for sounds that never decay | a constant and a sine got 1.9 s with a confidence of 0.53; now they are refused |
 """  # noqa: E501
-
-
-class Trial(NamedTuple):
-    """One stem in one room (a time of NaN: in none), and what was found by us and by the peer."""
-
-    music: str
-    stem: str
-    make: str
-    rt60_s: float
-    drr_db: float
-    found: HeardReverberation
-    peer_s: float
-
-    @property
-    def answered(self) -> bool:
-        """Whether a time was given."""
-        return self.found.rt60_s is not None
-
-
-def decay_rate(audio: np.ndarray) -> float:
-    """The peer: the time in s at the fast end of the straight falls of a stem [C, T]; NaN without any."""
-    level = features.band_levels(resample(audio, SAMPLE_RATE, features.SAMPLE_RATE))
-    level = level[np.isfinite(level).all(1)]
-    slope, deviation = features.lines(level, PEER_LENGTH)
-    falls = slope[(level[:, : slope.shape[1]] > -features.SOUNDS_DB) & (slope < -3.0) & (deviation < features.STRAIGHT_DB)]
-    return float(np.quantile(-60.0 / falls, PEER_QUANTILE)) if len(falls) else math.nan
 
 
 def synthetic_stems(num_songs: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -113,20 +82,16 @@ def tracker_stems(folder: Path, collection: str, duration_s: float = DURATION_S)
                 yield path.stem, audio[:, start : start + round(duration_s * SAMPLE_RATE)]
 
 
-def trials_of(music: str, stems: Iterator[tuple[str, np.ndarray]]) -> Iterator[Trial]:
+def trials_of(music: str, stems: Iterator[tuple[str, np.ndarray]]) -> Iterator[InRoom]:
     """Every stem dry and in a room of each make."""
     for number, (name, dry) in enumerate(stems):
         if not np.abs(dry).max() > 0.0:
             continue
         rng = np.random.default_rng([FIRST_SEED, number])
-        yield Trial(music, name, "none", math.nan, math.inf, estimate_reverberation(dry, SAMPLE_RATE), math.nan)
-        for make in HELD_OUT:
-            made = rooms.draw_room(make, rng, SAMPLE_RATE)
-            wet = rooms.through(dry, made)
-            yield Trial(music, name, make, made.rt60_s, made.drr_db, estimate_reverberation(wet, SAMPLE_RATE), decay_rate(wet))
+        yield from room_trials(Heard(music, name, dry, SAMPLE_RATE), HELD_OUT, rng, rooms.draw_room)
 
 
-def table(trials: list[Trial]) -> str:
+def table(trials: list[InRoom]) -> str:
     """Errors by music, make of room and stem."""
     lines = [
         "| music | room | stem | stems | answered | median error of RT60 | within 25 % | confidence | rank | RT60 covered | "
@@ -134,16 +99,16 @@ def table(trials: list[Trial]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     wet = [one for one in trials if one.make != "none"]
-    for music in dict.fromkeys(one.music for one in wet):
+    for music in dict.fromkeys(one.song for one in wet):
         for make in (*HELD_OUT, "all"):
-            for stem in (*dict.fromkeys(one.stem for one in wet if one.music == music), "all"):
-                rows = [one for one in wet if one.music == music and make in (one.make, "all") and stem in (one.stem, "all")]
+            for stem in (*dict.fromkeys(one.stem for one in wet if one.song == music), "all"):
+                rows = [one for one in wet if one.song == music and make in (one.make, "all") and stem in (one.stem, "all")]
                 if make == "all" or stem == "all":
                     lines.append(f"| {music} | {make} | {stem} | {_row(rows)} |")
     return "\n".join(lines)
 
 
-def _row(rows: list[Trial]) -> str:
+def _row(rows: list[InRoom]) -> str:
     kept = [one for one in rows if one.answered]
     if len(kept) < 4:
         return f"{len(rows)} | {len(kept)} |" + " |" * 9
@@ -170,19 +135,19 @@ def _row(rows: list[Trial]) -> str:
     )
 
 
-def dry_table(trials: list[Trial]) -> str:
+def dry_table(trials: list[InRoom]) -> str:
     """What is said of stems without a room."""
     lines = ["| music | stem | dry stems | said to be dry | abstained | a time, falsely |", "|---|---|---|---|---|---|"]
     dry = [one for one in trials if one.make == "none"]
-    for music in dict.fromkeys(one.music for one in dry):
-        for stem in (*dict.fromkeys(one.stem for one in dry if one.music == music), "all"):
-            rows = [one for one in dry if one.music == music and stem in (one.stem, "all")]
+    for music in dict.fromkeys(one.song for one in dry):
+        for stem in (*dict.fromkeys(one.stem for one in dry if one.song == music), "all"):
+            rows = [one for one in dry if one.song == music and stem in (one.stem, "all")]
             none, given = sum(one.found.is_dry for one in rows), sum(one.answered for one in rows)
             lines.append(f"| {music} | {stem} | {len(rows)} | {none} | {len(rows) - none - given} | {given} |")
     return "\n".join(lines)
 
 
-def coverage_table(trials: list[Trial]) -> str:
+def coverage_table(trials: list[InRoom]) -> str:
     """Risk against coverage: the surest part of the answers."""
     rows = sorted((one for one in trials if one.answered and one.make != "none"), key=lambda one: -one.found.confidence)
     lines = ["| part of the answers | within 25 % | mean confidence |", "|---|---|---|"]

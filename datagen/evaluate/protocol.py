@@ -130,6 +130,7 @@ PROTOCOLS: Registry[EvaluationProtocol] = Registry(
     "protocol",
     "stemwright.protocols",
     {
+        "blind": f"{OURS}.blind:PROTOCOL",
         "declip": f"{OURS}.declip:PROTOCOL",
         "limit": f"{OURS}.limit:PROTOCOL",
         "removal": f"{OURS}.removal:PROTOCOL",
