@@ -27,7 +27,8 @@ from stemwright.datagen.inverse.blind.profile import Profile, mean_gain_reductio
 from stemwright.manifests.sound.resampling import resample
 
 Array = NDArray[np.floating]
-Compress = Callable[[Array, int, np.random.Generator], tuple[Array, Array]]  # stem, rate -> wet, its gain [T]
+Gain = NDArray[np.float64]
+Compress = Callable[[Array, int, np.random.Generator], tuple[Array, Gain]]  # stem, rate -> wet, its gain [T]
 DrawRoom = Callable[[str, np.random.Generator, int], known_rooms.Room]
 PEAK = np.float32(10.0**-0.5)
 UNTOUCHED, NO_ROOM = "untouched", "none"
@@ -75,13 +76,13 @@ class InRoom(NamedTuple):
         return self.found.rt60_s is not None
 
 
-def untouched(stem: Array, sample_rate: int, rng: np.random.Generator) -> tuple[Array, Array]:
+def untouched(stem: Array, sample_rate: int, rng: np.random.Generator) -> tuple[Array, Gain]:
     """The stem as it is, with a gain of 1."""
     del sample_rate, rng
     return stem, np.ones(stem.shape[1])
 
 
-def own_compressor(stem: Array, sample_rate: int, rng: np.random.Generator, *, detector: str = "peak") -> tuple[Array, Array]:
+def own_compressor(stem: Array, sample_rate: int, rng: np.random.Generator, *, detector: str = "peak") -> tuple[Array, Gain]:
     """A stem [C, T] through a compressor of ours, and the gain that it had [T]."""
     import torch
 
@@ -109,8 +110,8 @@ def compressor_trials(
             true = mean_gain_reduction(wet, gain, sample_rate)
             answer = EFFECTS["compressor"].estimate(torch.from_numpy(np.ascontiguousarray(wet)), sample_rate, profile[name])
             known = answer.quantity
-            ends = (known.value, known.low, known.high) if known else (math.nan,) * 3
-            yield Compressed(maker, name, true, *ends, answer.confidence, answer.settings is not None, known is not None)
+            value, low, high = (known.value, known.low, known.high) if known else (math.nan, math.nan, math.nan)
+            yield Compressed(maker, name, true, value, low, high, answer.confidence, answer.settings is not None, known is not None)
 
 
 def room_trials(
