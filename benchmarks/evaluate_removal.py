@@ -65,8 +65,8 @@ def normalised(audio: np.ndarray, meter: pyloudnorm.Meter) -> np.ndarray:
     return (audio * 10.0 ** (max(gain_db, -120.0) / 20.0)).astype(np.float32)
 
 
-def peer_pair(sound: np.ndarray, names: Sequence[str], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray] | None:
-    """Wet and dry [1, T] as RemFX makes them; None where no excerpt sounds or differs."""
+def peer_scores(sound: np.ndarray, names: Sequence[str], rng: np.random.Generator) -> tuple[float, float] | None:
+    """SI-SDR and MR-STFT of wet against dry as RemFX makes them of a sound [1, T]; None where no excerpt sounds or differs."""
     meter = pyloudnorm.Meter(RATE)
     for _ in range(DRAWS):
         start = int(rng.integers(max(1, sound.shape[1] - NUM_FRAMES)))
@@ -76,8 +76,8 @@ def peer_pair(sound: np.ndarray, names: Sequence[str], rng: np.random.Generator)
         for name in rng.permutation(names):
             wet = normalised(effect_of(str(name), rng)(wet, RATE), meter)
         wet, dry = normalised(wet, meter), normalised(dry, meter)
-        if np.isfinite(wet).all() and mr_stft_loss(wet, dry) >= ALIKE:
-            return wet, dry
+        if np.isfinite(wet).all() and (loss := mr_stft_loss(wet, dry)) >= ALIKE:
+            return si_sdr_db(wet, dry), loss
     return None
 
 
@@ -89,8 +89,8 @@ def peer_figures(folder: Path, num_songs: int) -> list[Figure]:
     for title, sound in stems_of(folder, num_songs):
         for group, fixed in GROUPS.items():
             names = fixed or [EFFECTS[index] for index in rng.permutation(len(EFFECTS))[: int(group[0])]]
-            if (pair := peer_pair(sound, names, rng)) is not None:
-                scores[group].append((si_sdr_db(*pair), mr_stft_loss(*pair)))
+            if (found_scores := peer_scores(sound, names, rng)) is not None:
+                scores[group].append(found_scores)
                 songs[group].append(title)
     found = []
     for group, values in scores.items():

@@ -16,7 +16,6 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.pairs.render import Rendered, one_thread
@@ -50,7 +49,9 @@ def distance_below(wet: Audio, dry: Audio, limit: float) -> float | None:
     """
     import torch
 
-    loss = _loss()
+    from stemwright.datagen.effects.dsp.spectral_loss import loss_of_magnitudes
+
+    loss = loss_of_magnitudes()
     one, other = torch.from_numpy(wet)[None], torch.from_numpy(dry)[None]
     if one.shape[1] != other.shape[1]:  # a chain may have made stereo of mono
         one, other = torch.broadcast_tensors(one, other)
@@ -65,22 +66,6 @@ def distance_below(wet: Audio, dry: Audio, limit: float) -> float | None:
             if total >= limit:
                 return None
     return total
-
-
-@cache
-def _loss() -> Any:
-    """auraloss's loss with its defaults, which do not weigh phases: they are not computed."""
-    import torch
-    from auraloss.freq import MultiResolutionSTFTLoss
-
-    def magnitudes(each: Any, audio: torch.Tensor) -> tuple[torch.Tensor, None]:
-        spectra = torch.stft(audio, each.fft_size, each.hop_size, each.win_length, each.window, return_complex=True)
-        return torch.sqrt(torch.clamp(spectra.real**2 + spectra.imag**2, min=each.eps)), None
-
-    loss = MultiResolutionSTFTLoss()
-    for each in loss.stft_losses:
-        each.stft = partial(magnitudes, each)
-    return loss
 
 
 def share_of_middle(loss: Any, wet: torch.Tensor, dry: torch.Tensor) -> float:
