@@ -58,13 +58,8 @@ class EvaluatedSong:
         else:
             own = load_own(*_files(self.named))
             song = LoadedSong(own.mixture, own.stems, own.sample_rate)
-        if self.duration_s is None:
-            return song
-        num_frames = song.mixture.shape[1]
-        length = min(num_frames, max(1, round(self.duration_s * song.sample_rate)))
-        start = (num_frames - length) // 2
-        cut = {name: audio[:, start : start + length] for name, audio in song.stems.items()}
-        return LoadedSong(song.mixture[:, start : start + length], cut, song.sample_rate)
+        part = middle(song.mixture.shape[1], song.sample_rate, self.duration_s)
+        return LoadedSong(song.mixture[:, part], {name: audio[:, part] for name, audio in song.stems.items()}, song.sample_rate)
 
 
 def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = ()) -> list[EvaluatedSong]:
@@ -86,6 +81,13 @@ def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = ()) -> list[E
     titles = [title_of(song.path) for song in chosen]
     titles = [title if titles.count(title) == 1 else title_of(song.path, 1) for title, song in zip(titles, chosen, strict=True)]
     return [EvaluatedSong(title, song, request.duration_s) for title, song in zip(titles, chosen, strict=True)]
+
+
+def middle(num_frames: int, sample_rate: int, duration_s: float | None) -> slice:
+    """So many seconds in the middle; all of it where none are given."""
+    length = num_frames if duration_s is None else min(num_frames, max(1, round(duration_s * sample_rate)))
+    start = (num_frames - length) // 2
+    return slice(start, start + length)
 
 
 def excerpt() -> LoadedSong:

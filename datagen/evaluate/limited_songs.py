@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from stemwright.datagen.effects import EFFECTS, apply_chain
+from stemwright.datagen.evaluate.evaluated_songs import middle
 from stemwright.datagen.inverse.undo.known import LOWEST_GAIN
 from stemwright.datagen.pairs.plan import generator
 from stemwright.datagen.pairs.recipes.limit import DRIVEN_DB, LOUDEST_LUFS, QUIETEST_LUFS, Config
@@ -92,13 +93,6 @@ def as_16_bit(audio: Audio) -> Audio:
     """The samples as a 16-bit file of libsndfile holds them; what is beyond full scale is clipped."""
     steps: Audio = np.clip(np.floor(audio * np.float32(2.0**15)), -(2.0**15), 2.0**15 - 1.0)
     return steps / np.float32(2.0**15)
-
-
-def middle(num_frames: int, sample_rate: int, duration_s: float | None) -> slice:
-    """So many seconds in the middle; all of it where none are given."""
-    length = num_frames if duration_s is None else min(num_frames, max(1, round(duration_s * sample_rate)))
-    start = (num_frames - length) // 2
-    return slice(start, start + length)
 
 
 def _levelled(limited: Audio, unlimited: Audio, gain: Audio, sample_rate: int) -> LimitedSong:

@@ -54,6 +54,8 @@ class DrySound:
             raise Refused(f"it lasts {sound.shape[1] / RATE:.2f} s; an excerpt takes at least {LEAST_S:g} s")
         self.sound, self.name = sound, name
         self._material = _material(sound, name, self.num_frames)
+        if not self._material.sounding:
+            raise Refused("it sounds nowhere for half of an excerpt")
 
     def pair(self, preset: str, number: int, seed: int) -> WetDry:
         """The pair of a preset and a number. Raises Refused where none can be drawn."""

@@ -17,6 +17,7 @@ from stemwright.datagen.evaluate.given_models import GivenModel
 from stemwright.datagen.evaluate.protocol import EvaluationRequest
 from stemwright.datagen.evaluate.protocols.removal import PROTOCOL, UNDO, WET
 from stemwright.datagen.evaluate.removal_pairs import RATE, DrySound, mono
+from stemwright.datagen.evaluate.scores import si_sdr_db
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.sound.writing import save
@@ -114,8 +115,32 @@ def test_a_pair_depends_on_its_seed_name_and_number_alone(guitar):
 def test_silence_and_a_sound_that_is_too_short_are_refused(guitar):
     with pytest.raises(Refused, match=r"it lasts 0\.50 s; an excerpt takes at least 1 s"):
         DrySound(guitar[:, : RATE // 2], "short")
-    with pytest.raises(Refused, match="nowhere active"):
-        DrySound(np.zeros_like(guitar), "silent").pair("remfx-reverb", 0, 0)
+    with pytest.raises(Refused, match="it sounds nowhere for half of an excerpt"):
+        DrySound(np.zeros_like(guitar), "silent")
+
+
+def test_a_silent_stem_is_left_out_and_said_so(tmp_path, guitar):
+    song = tmp_path / "data" / "Song"
+    song.mkdir(parents=True)
+    for name, audio in {"guitar": guitar[:, :RATE], "silent": 0.0 * guitar[:, :RATE], "mixture": guitar[:, :RATE]}.items():
+        save(song / f"{name}.wav", audio, RATE)
+    found = evaluate(PROTOCOL, EvaluationRequest(tmp_path / "data"), tmp_path / "out")
+    assert not found.rejected
+    assert {(row["source"], row["reason"]) for row in found.rows if row["group"] == "left out"} == {
+        ("silent", "it sounds nowhere for half of an excerpt")
+    }
+    assert found_in(found.figures, "0 effects", "SI-SDR", WET).note == "without 1 stem that can give no excerpt"
+    assert {row["source"] for row in found.rows if row["group"] == "1 effect"} == {"guitar"}
+
+
+def test_seconds_are_taken_from_the_middle_of_a_published_pair(tmp_path, guitar):
+    part = slice(RATE // 2, RATE // 2 + RATE)
+    wet = guitar.copy()
+    wet[:, : RATE // 2] = 0.0
+    wet[:, part] = 0.8 * np.roll(guitar[:, part], 3, axis=1)
+    write_pair(tmp_path / "data" / "1-1" / "test" / "0", wet, guitar)
+    found = evaluate(PROTOCOL, EvaluationRequest(tmp_path / "data", duration_s=1.0), tmp_path / "out")
+    assert found_in(found.figures, "1 effect", "SI-SDR", WET).value == pytest.approx(si_sdr_db(wet[:, part], guitar[:, part]), abs=1e-4)
 
 
 def test_a_remover_is_scored_beside_doing_nothing_and_what_it_gains_is_the_difference(tmp_path, models):

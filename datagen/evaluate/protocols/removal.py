@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of
+from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, middle, songs_of
 from stemwright.datagen.evaluate.given_models import call, checked_audio
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
 from stemwright.datagen.evaluate.removal_pairs import RATE, DrySound, WetDry, mono
@@ -34,6 +34,7 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load, probe
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.usage import UsageError
+from stemwright.manifests.wording import counted
 
 SOURCE = "Rice, Steinmetz, Fazekas, Reiss 2023, General Purpose Audio Effect Removal (WASPAA), arXiv 2308.16177"
 MODELS_NOTE = f"{SOURCE}: effect-specific models, on the authors' own pairs of VocalSet, GuitarSet, DSD100 and IDMT-SMT-Drums"
@@ -42,7 +43,7 @@ COUNTS = tuple(range(6))
 LABELLED = ("reverb", "chorus", "delay", "distortion", "compressor")  # the order in the published files of labels
 WET, UNDO = "wet", "undo, known"
 SCORES = (("SI-SDR", "si_sdr_db", "dB"), ("SI-SDRi", "si_sdr_gain_db", "dB"), ("MR-STFT", "mr_stft", ""))
-DRAWN = "our effects in the published ranges, none kept"
+LEFT_OUT = "left out"  # the group of the rows of stems that give no pair
 
 
 def cases(request: EvaluationRequest) -> list[Case]:
@@ -75,13 +76,17 @@ def _of_multitracks(songs: Sequence[EvaluatedSong], request: EvaluationRequest, 
     def measure(song: EvaluatedSong) -> list[Row]:
         multitrack = song.load()
         rows: list[Row] = []
+        left: list[Row] = []
         for name, audio in sorted(multitrack.stems.items()):
-            sound = resample(mono(audio), multitrack.sample_rate, RATE)
-            if float(np.abs(sound).max(initial=0.0)) > 0.0:
-                rows += _rows_of(DrySound(sound, f"{song.title}/{name}"), song.title, name, request.seed, number, models)
+            try:
+                sound = DrySound(resample(mono(audio), multitrack.sample_rate, RATE), f"{song.title}/{name}")
+            except Refused as reason:
+                left.append({"group": LEFT_OUT, "song": song.title, "source": name, "reason": str(reason)})
+                continue
+            rows += _rows_of(sound, song.title, name, request.seed, number, models)
         if not rows:
-            raise Refused("its stems are silent")
-        return rows
+            raise Refused(f"none of its stems can be used: {left[0]['source']}: {left[0]['reason']}" if left else "it has no stems")
+        return [*rows, *left]
 
     return [Case({"song": song.key, "pairs": number}, song.title, partial(measure, song)) for song in songs]
 
@@ -127,7 +132,8 @@ def _of_published_pairs(root: Path, pairs: Sequence[WetDryFiles], request: Evalu
         (wet, rate), (dry, other_rate) = load(files.wet), load(files.dry)
         if (wet.shape, rate) != (dry.shape, other_rate):
             raise Refused(f"wet is {list(wet.shape)} at {rate} Hz and dry {list(dry.shape)} at {other_rate} Hz; expected the same")
-        removed = _labelled(files)
+        part = middle(dry.shape[1], rate, request.duration_s)
+        wet, dry, removed = wet[:, part], dry[:, part], _labelled(files)
         groups = _groups(removed, len(removed) if removed is not None else files.num_removed)
         return list(_scored(WetDry(wet, dry, removed or (), sample_rate=rate), title, files.set_name, groups, models))
 
@@ -204,17 +210,19 @@ def _scored(pair: WetDry, song: str, source: str, groups: tuple[str, ...], model
 def figures(rows: Sequence[Row]) -> list[Figure]:
     """The mean scores of every group and contender, with intervals over songs."""
     order = [*(effect for effect in remfx.RANGES), *map(_named, COUNTS), "any effects"]
-    contenders = list(dict.fromkeys(row["who"] for row in rows))
+    contenders = list(dict.fromkeys(row["who"] for row in rows if row["group"] != LEFT_OUT))
     found = []
     for group in order:
         pairs = sum(row["group"] == group and row["who"] == WET for row in rows)
+        left = len({(row["song"], row["source"]) for row in rows if row["group"] == LEFT_OUT}) if group == _named(0) else 0
         for name, column, unit in SCORES:
             for who in contenders:
-                its = [row for row in rows if (row["group"], row["who"]) == (group, who)]
+                its = [row for row in rows if row["group"] == group and row["who"] == who]
                 if not its or (name == "SI-SDRi" and (who == WET or group == _named(0))):
                     continue
                 mean = mean_over_songs([math.nan if row[column] is None else row[column] for row in its], [row["song"] for row in its])
                 note = "" if len(its) == pairs else "only pairs in which each removed effect has an inverse"
+                note = f"without {counted(left, 'stem')} that can give no excerpt" if left else note
                 value = None if math.isnan(mean.value) else mean.value
                 found.append(Figure(group, name, unit, who, value, mean.low, mean.high, mean.songs, note=note))
     return found
