@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -30,9 +29,9 @@ from results import publish
 from songs import render_song
 
 from stemwright.datagen.cli.demo_corpus import excerpt_folder
-from stemwright.datagen.effects import EFFECTS, apply_chain
+from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
-from stemwright.datagen.effects.settings import draw
+from stemwright.datagen.evaluate.known_consoles import console_figures, mixed, random_chain
 from stemwright.datagen.inverse.console import fit_console
 from stemwright.manifests.sound.decoding import load
 
@@ -66,15 +65,6 @@ def _tensor(audio: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(audio)).double()
 
 
-def random_chain(names: tuple[str, ...], rng: np.random.Generator) -> list[tuple[str, Any]]:
-    """Each effect with settings from its typical ranges."""
-    chain = []
-    for name in names:
-        ranges = {**EFFECTS[name].TYPICAL, **({"makeup_db": 0.0} if name == "compressor" else {})}
-        chain.append((name, draw(EFFECTS[name].Settings, rng, ranges)))
-    return chain
-
-
 def separated(stems: dict[str, torch.Tensor], sample_rate: int) -> dict[str, torch.Tensor]:
     """The stems of the dry mix as the bundled model hears them: a substitute for dry stems where there is no multitrack."""
     from stemwright.separation.demucs.separator import DemucsSeparator
@@ -90,29 +80,13 @@ def measure(row: str, number: int, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng([seed, number, list(CHAINS).index(row)])
     truth = {name: random_chain(CHAINS[row], rng) for name in stems}
     bus = random_chain(("compressor",), rng) if row == "bus" else []
-    wet = {name: apply_chain(audio, sample_rate, truth[name]) for name, audio in stems.items()}
-    mixture = apply_chain(torch.stack(list(wet.values())).sum(0), sample_rate, bus)
     given = separated(stems, sample_rate) if row == "separated" else stems
-    start, cpu = time.perf_counter(), time.process_time()
-    console = fit_console(mixture, given, sample_rate, CHAINS[row], bus=[name for name, _ in bus])
-    took, worked = time.perf_counter() - start, time.process_time() - cpu
-    plain = float(multi_resolution_loss(console.gain_and_pan_mix(given, sample_rate), mixture))
-    loss = float(multi_resolution_loss(console.mix(given, sample_rate), mixture))
-    figures: dict[str, Any] = {"row": row, "number": number, "seed": seed, "song": title, "s": took, "cpu_s": worked, "ratio": loss / plain}
-    figures |= {"loss": loss, "plain": plain, "error_db": console.error_db, "fader_db": [], "known_db": [], "level_db": [], "rt60": []}
-    for name in set(stems) & set(console.chains):
-        true, found = dict(truth[name]), dict(console.chains[name])
-        off_db = abs(found["fader"].gain_db - true["fader"].gain_db)
-        figures["fader_db"].append(off_db)
-        if "fader.gain_db" not in console.chains[name].undetermined:
-            figures["known_db"].append(off_db)
-        level = apply_chain(given[name], sample_rate, console.chains[name]).square().mean() / wet[name].square().mean()
-        figures["level_db"].append(abs(10.0 * math.log10(float(level))))
-        if "room" in true and "room" in found:
-            figures["rt60"].append(abs(found["room"].rt60_s / true["room"].rt60_s - 1.0))
+    found = console_figures(stems, given, truth, bus, sample_rate, CHAINS[row])
+    figures = {"row": row, "number": number, "seed": seed, "song": title, **found}
     if row == "room":
-        other = [apply_chain(stems[name], sample_rate, _reseeded(chain)) for name, chain in truth.items()]
-        figures["floor"] = float(multi_resolution_loss(torch.stack(other).sum(0), mixture)) / plain
+        mixture = mixed(stems, truth, bus, sample_rate)[1]
+        other = mixed(stems, {name: _reseeded(chain) for name, chain in truth.items()}, bus, sample_rate)[1]
+        figures["floor"] = float(multi_resolution_loss(other, mixture)) / figures["plain"]
     return figures
 
 

@@ -132,6 +132,7 @@ PROTOCOLS: Registry[EvaluationProtocol] = Registry(
     {
         "blind": f"{OURS}.blind:PROTOCOL",
         "declip": f"{OURS}.declip:PROTOCOL",
+        "fit": f"{OURS}.fit:PROTOCOL",
         "limit": f"{OURS}.limit:PROTOCOL",
         "removal": f"{OURS}.removal:PROTOCOL",
     },
