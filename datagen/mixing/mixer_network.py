@@ -1,13 +1,14 @@
-"""A small network that mixes: gain and pan of each stem from its sound and from that of the others.
+"""A small network that mixes: the settings of every track's strip from its sound and from that of the others.
 
 Conventions
-    tracks are float32 [B, N, 2, T], each at LISTENING_LUFS over the excerpt, silent ones zeros; T is at least LEAST_FRAMES. ``kinds``
-    [N] says for each track which of the names that the network was trained on it is; without it they are those names in their order.
-    Gains are in dB, relative to one another; pans, from -1 to 1, are those of the effect ``fader``. The order of the tracks changes
-    nothing: what is decided about one depends on its own features and on the mean of all.
+    tracks are float32 [B, N, 2, T], each at LISTENING_LUFS over the excerpt, silent ones zeros; T is at least LEAST_FRAMES. ``mask`` [B, N]
+    is False for tracks that take no part, without it those that are zeros. ``kinds`` [N] says for each track which of the names that the
+    network was trained on it is; without it they are those names in their order.
+    What is decided is one number a control, 0 where it stays as it starts (``stemwright.datagen.mixing.console``). The order of the tracks
+    changes nothing, nor does a masked one: what is decided about a track depends on its own features and on the mean of the others'.
 
 References
-    Steinmetz et al. 2021, differentiable mixing console: shared encoder, context over all tracks, gain and pan.
+    Steinmetz et al. 2021, differentiable mixing console: one encoder for all tracks, context over the tracks, post-processor.
 """
 
 from __future__ import annotations
@@ -19,17 +20,22 @@ LISTENING_LUFS = -23.0
 SIZE, HOP, BANDS, WIDTH = 2048, 1024, 48, 64
 LEAST_FRAMES = 28 * HOP  # what three convolutions of five, two of them with a stride of two, need
 FARTHEST_DB = 24.0  # from the mean gain of a name
+FADER = 2  # controls of the plain strip: gain and pan
 
 
 class MixerNetwork(nn.Module):
-    """Gains and pans of tracks. ``mean_db`` [K] is the mean gain of each name, from which the network starts; ``bands`` [BANDS, F]."""
+    """Controls of tracks. ``mean_db`` [K] is the mean gain of each name, from which the network starts; ``bands`` [BANDS, F].
+
+    ``num_controls`` are those of a strip, gain and pan first; ``num_shared`` those of what all tracks share.
+    """
 
     mean_db: Tensor
     window: Tensor
     bands: Tensor
 
-    def __init__(self, mean_db: Tensor, bands: Tensor) -> None:
+    def __init__(self, mean_db: Tensor, bands: Tensor, num_controls: int = FADER, num_shared: int = 0) -> None:
         super().__init__()
+        self.num_shared = num_shared
         self.register_buffer("mean_db", mean_db)
         self.register_buffer("window", torch.hann_window(SIZE))
         self.register_buffer("bands", bands)
@@ -41,10 +47,8 @@ class MixerNetwork(nn.Module):
             nn.Conv1d(WIDTH, WIDTH, 5),
             nn.GELU(),
         )
-        last = nn.Linear(WIDTH, 2)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(4 * WIDTH, WIDTH), nn.GELU(), last)
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(4 * WIDTH, WIDTH), nn.GELU(), _still(WIDTH, num_controls))
+        self.shared = _still(2 * WIDTH, num_shared) if num_shared else None
 
     def banded(self, tracks: Tensor) -> Tensor:
         """The spectrogram of each track in bands: [B, N, 2, T] -> [B, N, BANDS, frames]."""
@@ -53,22 +57,43 @@ class MixerNetwork(nn.Module):
         power = torch.stft(mono, SIZE, HOP, window=self.window, return_complex=True).abs().square()
         return torch.log10(self.bands @ power + 1e-6).reshape(batch, number, len(self.bands), -1)
 
-    def decide(self, heard: Tensor, kinds: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Gains [B, N] and pans [B, N] from spectrograms: looks at each track alone, then decides knowing the mean of all."""
+    def controls(self, heard: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Controls [B, N, num_controls] of the strips and [B, num_shared] of what is shared, from spectrograms."""
+        mask = heard.amax((2, 3)) > -6.0 if mask is None else mask  # the floor of ``banded``
         features = self.encoder(heard.flatten(0, 1))
         each = torch.cat([features.mean(-1), features.amax(-1)], -1).reshape(*heard.shape[:2], -1)
-        context = each.mean(1, keepdim=True).expand_as(each)
-        gain, pan = self.head(torch.cat([each, context], -1)).unbind(-1)
+        each = each * mask[..., None]
+        total, count = each.sum(1, keepdim=True), mask.sum(1)[:, None, None]
+        others = (total - each) / (count - mask[..., None].to(count.dtype)).clamp_min(1)
+        strips = self.head(torch.cat([each, others], -1))
+        whole = total[:, 0] / count[:, 0].clamp_min(1)
+        return strips, whole.new_zeros(len(whole), 0) if self.shared is None else self.shared(whole)
+
+    def gains_and_pans(self, strips: Tensor, kinds: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Gains in dB, relative to one another, and pans from -1 to 1, those of the effect ``fader``: both [B, N], from controls."""
         mean_db = self.mean_db if kinds is None else self.mean_db[kinds]
-        return mean_db + FARTHEST_DB * torch.tanh(gain), torch.tanh(pan)
+        return mean_db + FARTHEST_DB * torch.tanh(strips[..., 0]), torch.tanh(strips[..., 1])
+
+    def decide(self, heard: Tensor, kinds: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Gains [B, N] and pans [B, N] from spectrograms: looks at each track alone, then decides knowing the others."""
+        return self.gains_and_pans(self.controls(heard, mask)[0], kinds)
 
     def forward(self, tracks: Tensor, kinds: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Gains [B, N] and pans [B, N] for the tracks."""
         return self.decide(self.banded(tracks), kinds)
 
 
-def untrained(mean_db: Tensor, sample_rate: int) -> MixerNetwork:
+def _still(inputs: int, outputs: int) -> nn.Linear:
+    """A last layer that begins with zeros: every control as it starts."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def untrained(mean_db: Tensor, sample_rate: int, num_controls: int = FADER, num_shared: int = 0) -> MixerNetwork:
     """A network that gives each name its mean gain, whatever it hears."""
     import librosa
 
-    return MixerNetwork(mean_db, torch.from_numpy(librosa.filters.mel(sr=sample_rate, n_fft=SIZE, n_mels=BANDS)))
+    bands = torch.from_numpy(librosa.filters.mel(sr=sample_rate, n_fft=SIZE, n_mels=BANDS))
+    return MixerNetwork(mean_db, bands, num_controls, num_shared)
