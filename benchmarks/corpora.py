@@ -53,10 +53,10 @@ def balanced(stems: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     return {name: stem * scale for name, stem in out.items()}
 
 
-def build(songs: Path, folder: Path, pairs: dict[str, Any]) -> Corpus:
-    """The corpus of written songs with the pairs that a section ``[pairs]`` asks for, rendered."""
+def build(songs: Path, folder: Path, pairs: dict[str, Any], section: dict[str, Any] | None = None) -> Corpus:
+    """The corpus of written songs with the pairs that a section ``[pairs]`` asks for, rendered; ``section`` is more of ``[songs]``."""
     corpus = Corpus(folder)
-    corpus.create(check({"songs": {"folder": str(songs), "kind": "musdb18hq"}, "pairs": pairs}, where="benchmark"))
+    corpus.create(check({"songs": {"folder": str(songs), "kind": "musdb18hq", **(section or {})}, "pairs": pairs}, where="benchmark"))
     run_catalog(corpus, Workers(2))
     run_separate(corpus)
     run_estimate(corpus, Workers(2))

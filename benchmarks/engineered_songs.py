@@ -76,7 +76,7 @@ def dry_stems(seed: int, duration_s: float, kept: Path) -> Stems:
 def treatment(name: str, heard: Heard) -> tuple[tuple[str, dict[str, float]], ...]:
     """Equaliser and compressor of a part that is at LISTENING_LUFS."""
     role = ROLES.get(name, ROLES["other"])
-    low_db = 0.0 if role.centred and not role.leads else -float(np.clip(3.0 * (heard.covered_db - 1.0), 0.0, 10.0))
+    low_db = 0.0 if role.centred and not role.leads else -float(np.clip(6.0 * (heard.covered_db - 1.0), 0.0, 10.0))
     high_db = float(np.clip(-2.5 * (heard.octaves - role.octaves), -8.0, 8.0))
     ratio = float(np.clip(1.0 + 0.5 * (heard.punch_db - 2.0), 1.0, 6.0)) + (2.0 if role.leads else 0.0)
     shelves = {"low_shelf_gain_db": low_db, "low_shelf_hz": LOW_SHELF_HZ, "high_shelf_gain_db": high_db, "high_shelf_hz": HIGH_SHELF_HZ}

@@ -21,24 +21,23 @@ References
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import corpora
 import numpy as np
 import torch
-from auraloss.freq import SumAndDifferenceSTFTLoss
+from mixer_training import NAMES, Answer, gathered, judged, placed, songs_of, table, train_on_labels, true_gains_db
 from results import publish
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.mixing.mixer_network import MixerNetwork, untrained
 from stemwright.datagen.mixing.mixer_weights import MixerFacts, check_suffix, save_mixer
 
-NAMES = ("drums", "bass", "other", "vocals")
+MEAN = "mean of each name"
 PAIRS = {
     "duration_s": 5.0,
     "mix": {"per_track": 8, "stems": list(NAMES), "inputs": "levelled", "target": "sum"},
@@ -46,106 +45,29 @@ PAIRS = {
 }
 
 
-def mix(tracks: Tensor, gains_db: Tensor, pans: Tensor) -> Tensor:
-    """[B, N, 2, T] -> [B, 2, T]: gains, and constant-power pans that leave the middle as it is."""
-    angle = (pans + 1.0) * (torch.pi / 4.0)
-    sides = torch.stack([torch.cos(angle), torch.sin(angle)], -1) * 2.0**0.5
-    return (tracks * (10.0 ** (gains_db / 20.0))[..., None, None] * sides[..., None]).sum(1)
-
-
-def at_best_gain(estimate: Tensor, target: Tensor) -> Tensor:
-    """The estimate with the one gain that brings it nearest to the target; no gain where the estimate is silent."""
-    gain = (estimate * target).sum((1, 2)) / estimate.square().sum((1, 2)).clamp_min(1e-9)
-    return estimate * gain[:, None, None]
-
-
-def stft_loss() -> nn.Module:
-    """The published loss of mixing consoles."""
-    return SumAndDifferenceSTFTLoss(fft_sizes=[4096, 1024, 256], hop_sizes=[2048, 512, 128], win_lengths=[4096, 1024, 256])
-
-
-def true_gains_db(data: PairDataset) -> np.ndarray:
-    """[examples, stems]: the gain that gives the mix back, from the labels; NaN for a stem that is silent."""
-    found = np.full((len(data), data.num_inputs), np.nan)
-    for index in range(len(data)):
-        for place, signal in enumerate(data.pair(index).inputs):
-            if signal.branches and (chain := signal.branches[0].chain):
-                found[index, place] = -float(chain[0].settings["gain_db"])
-    return found
-
-
-def level_error_lu(gains_db: np.ndarray, truth_db: np.ndarray) -> float:
-    """Root mean square error of the levels relative to one another: the mean over an example's stems is taken out of both."""
-    difference = gains_db - truth_db
-    difference = difference - np.nanmean(difference, axis=1, keepdims=True)
-    return float(np.sqrt(np.nanmean(difference**2)))
-
-
-def gathered(data: PairDataset, network: MixerNetwork) -> tuple[Tensor, Tensor]:
-    """What the network hears of every example [E, N, bands, frames], and the gains to find [E, N], from the labels of the rows."""
-    with torch.inference_mode():
-        heard = [network.banded(batch.inputs) for batch in DataLoader(data, batch_size=16)]
-    return torch.cat(heard).clone(), torch.from_numpy(true_gains_db(data)).float()
-
-
-def error_of(network: MixerNetwork, heard: Tensor, truth: Tensor) -> Tensor:
-    """Mean square error of the levels relative to one another, and a price on pans, since the stems bring their own."""
-    gains, pans = network.decide(heard)
-    error = gains - truth
-    error = error - error.nanmean(1, keepdim=True)
-    return error.square().nanmean() + 10.0 * pans.square().mean()
-
-
 def train(data: PairDataset, steps: int, mean_db: np.ndarray) -> MixerNetwork:
-    """Trains on the labels, and keeps the parameters that do best on songs left out of the steps."""
-    torch.manual_seed(0)
-    network = untrained(torch.from_numpy(mean_db).float(), data.sample_rate)
-    heard, truth = gathered(data, network)
-    songs = [data.pair(index).track_id for index in range(len(data))]
-    apart = sorted(set(songs))[::5] if len(set(songs)) > 1 else []
-    left_out = torch.tensor([song in apart for song in songs])
-    judges = left_out if apart else ~left_out  # of one song nothing can be left out
-    optimiser = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, total_steps=steps)
-    best, state = math.inf, network.state_dict()
-    for step in range(steps):
-        if step % 10 == 0:
-            with torch.inference_mode():
-                value = error_of(network.eval(), heard[judges], truth[judges]).item()
-            if value < best:
-                best, state = value, {name: kept.clone() for name, kept in network.state_dict().items()}
-            print(f"step {step}, left out {value:.3f}", flush=True)
-        chosen = torch.nonzero(~left_out)[torch.randint(int((~left_out).sum()), (32,))][:, 0]
-        optimiser.zero_grad()
-        error_of(network.train(), heard[chosen], truth[chosen]).backward()
-        optimiser.step()
-        schedule.step()
-    network.load_state_dict(state)
-    return network.eval()
+    """Trains gains and pans on the labels, from the mean gain of each name on."""
+    return train_on_labels(untrained(torch.from_numpy(mean_db).float(), data.sample_rate), gathered(data), steps)
 
 
 @torch.inference_mode()
-def assess(data: PairDataset, network: MixerNetwork, mean_db: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Contender -> (loss of the mix, error of the levels in LU) over the examples."""
-    truth, loss = true_gains_db(data), stft_loss()
-    losses: dict[str, list[float]] = {"equal loudness": [], "mean level of each name": [], "trained mixer": []}
-    gains = np.zeros((len(data), data.num_inputs))
-    for index in range(len(data)):
-        item = data[index]
-        tracks, target = item.inputs[None], item.targets[:1]
-        predicted, pans = network(tracks)
-        gains[index] = predicted[0].numpy()
-        nothing, mean = torch.zeros_like(predicted), torch.from_numpy(mean_db).float()[None]
-        for name, mixed in zip(
-            losses, (mix(tracks, nothing, nothing), mix(tracks, mean, nothing), mix(tracks, predicted, pans)), strict=True
-        ):
-            losses[name].append(loss(at_best_gain(mixed, target), target).item())
-    guesses = {
-        "equal loudness": np.zeros_like(gains),
-        "mean level of each name": np.broadcast_to(mean_db, gains.shape),
-        "trained mixer": gains,
+def assess(data: PairDataset, network: MixerNetwork, mean_db: np.ndarray) -> list[str]:
+    """The table of how the network does on the examples, against what can be known without listening."""
+
+    def by_network(tracks: Tensor) -> Answer:
+        wet = placed(tracks[None], *network(tracks[None]))[0]
+        return wet, wet.sum(0)
+
+    def by_gains(gains_db: np.ndarray, tracks: Tensor) -> Answer:
+        wet = placed(tracks[None], torch.from_numpy(gains_db).float()[None], torch.zeros(1, len(gains_db)))[0]
+        return wet, wet.sum(0)
+
+    answers = {
+        "equal loudness": partial(by_gains, 0.0 * mean_db),
+        MEAN: partial(by_gains, mean_db),
+        "trained mixer": by_network,
     }
-    return {name: (float(np.mean(losses[name])), level_error_lu(guesses[name], truth)) for name in losses}
+    return table(judged(data, answers), true_gains_db(data), songs_of(data), MEAN)
 
 
 def names_in(data: PairDataset, folder: Path) -> tuple[str, ...]:
@@ -183,17 +105,7 @@ def trained_on_dataset(folder: Path, steps: int) -> tuple[MixerNetwork, MixerFac
         return network, facts, "no test songs: how well it mixes other songs is not known"
     if names_in(held_out, folder) != names:
         return network, facts, "the test songs have other stems: how well it mixes other songs is not known"
-    return network, facts, "\n".join(rows_of(assess(held_out, network, mean_db)))
-
-
-def rows_of(found: dict[str, tuple[float, float]]) -> list[str]:
-    """Rows of Markdown."""
-    equal = found["equal loudness"]
-    return [
-        "| | loss of the mix | ratio | error of the levels, LU | ratio |",
-        "|---|---|---|---|---|",
-        *(f"| {name} | {a:.3f} | {a / equal[0]:.2f} | {b:.2f} | {b / equal[1]:.2f} |" for name, (a, b) in found.items()),
-    ]
+    return network, facts, "\n".join(assess(held_out, network, mean_db))
 
 
 def trained_on_songs(options: argparse.Namespace) -> tuple[MixerNetwork, MixerFacts, str]:
@@ -214,7 +126,7 @@ def trained_on_songs(options: argparse.Namespace) -> tuple[MixerNetwork, MixerFa
         f"judged on {pairs[1]} pairs of {options.held_out} other songs. Ratios are against equal loudness; below 1 is better. "
         "The levels of these songs follow from their sound, with a scatter: `musical_levels.py` says how much of them can be predicted.",
         "",
-        *rows_of(found),
+        *found,
     ]
     return network, facts, "\n".join(lines)
 
