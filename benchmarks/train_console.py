@@ -1,7 +1,7 @@
 """Does a differentiable console learn to mix from emitted ``mix`` pairs? Trained on songs, judged on others, made up and real.
 
     python benchmarks/train_console.py --work FOLDER [--songs 90] [--held-out 30] [--label-steps 600] [--mix-steps 150]
-        [--free FREE] [--save FILE] [--write]
+        [--free FREE] [--write]
 
 What is measured
     Dry stems of one loudness go in, the mix that an engineer made of them is the target (``engineered_songs``). Judged on songs that no
@@ -9,11 +9,11 @@ What is measured
     published loss is that of the mix; here levels are also in the labels of the rows, and are trained on first, gains alone.
     With --free, what ``free_music.py`` made: groups of tracker modules (drums, bass, other) at their composers' levels. Nothing is trained
     on them; "mean of each name" is there the mean over the made-up songs, and that over the free songs of other packages.
-    FOLDER keeps songs and corpora, so that a run that was stopped goes on. --save writes weights for ``stemwright mix --by trained``.
+    FOLDER keeps songs and corpora, so that a run that was stopped goes on.
 
 References
     Steinmetz et al. 2021, differentiable mixing console. The network is ``stemwright.datagen.mixing.mixer_network``, the effects are those
-    of ``stemwright.datagen.mixing.console``.
+    of ``stemwright.datagen.mixing.mixing_console``.
 """
 
 from __future__ import annotations
@@ -58,9 +58,8 @@ from torch.utils.data import DataLoader
 
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.effects import apply_chain
-from stemwright.datagen.mixing.console import NUM_CONTROLS, NUM_SHARED, rendered, settings_of
 from stemwright.datagen.mixing.mixer_network import MixerNetwork, untrained
-from stemwright.datagen.mixing.mixer_weights import MixerFacts, check_suffix, save_mixer
+from stemwright.datagen.mixing.mixing_console import NUM_CONTROLS, NUM_SHARED, rendered, settings_of
 from stemwright.datagen.mixing.stem_plans import mix_by_rules
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound import writing
@@ -77,7 +76,7 @@ FREE_STEMS, FREE_S = ("drums", "bass", "other"), 24.0
 
 
 def pairs_of(stems: Sequence[str], target: str) -> dict[str, Any]:
-    """The pairs that a corpus is asked for."""
+    """The configuration of the pairs."""
     mixes = {"per_track": 3, "stems": list(stems), "inputs": "levelled", "target": target}
     return {"duration_s": EXCERPT_S, "sample_rate": DATA_RATE, "mix": mixes, "removal": {"per_track": 0}}
 
@@ -283,15 +282,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--label-steps", type=int, default=600)
     parser.add_argument("--mix-steps", type=int, default=150)
     parser.add_argument("--free", type=Path)
-    parser.add_argument("--save", type=Path)
     parser.add_argument("--write", action="store_true")
-    options = parser.parse_args(arguments)
-    if options.save:
-        try:
-            check_suffix(options.save)
-        except ValueError as error:
-            parser.error(str(error))
-    return options
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -323,10 +315,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     body = "\n".join(lines)
     print(body)
-    if options.save:
-        facts = MixerFacts(tuple(STEMS), DATA_RATE, EXCERPT_S, f"{len(data)} mix pairs of {options.songs} made-up songs")
-        save_mixer(options.save, first, facts)
-        print(f"weights: {options.save}")
     if options.write:
         given = f"--songs {options.songs} --held-out {options.held_out} --label-steps {options.label_steps} --mix-steps {options.mix_steps}"
         free = " --free FREE" if options.free else ""

@@ -6,7 +6,8 @@ stem_sound         what is heard of a stem: its centre in frequency, its lows, i
 stem_plans         from stems to plans: role, chain, place and level of each, with reasons
 settling           from plans to settings: faders whose measured levels in the mix are the planned ones
 profile_levels     plans from the levels and pans that a corpus's estimates have for stems of these names
-mixer_network      a small network that hears stems and says gains and pans; torch
+mixer_network      a small network that hears stems and sets the strip of each; torch
+mixing_console     the strips as the project's effects, and a room that all share; differentiable
 mixer_weights      its weights as a file, with what they were trained on
 trained_levels     plans from what the network says
 """

@@ -4,8 +4,8 @@ Conventions
     tracks are float32 [B, N, 2, T], each at LISTENING_LUFS over the excerpt, silent ones zeros; T is at least LEAST_FRAMES. ``mask`` [B, N]
     is False for tracks that take no part, without it those that are zeros. ``kinds`` [N] says for each track which of the names that the
     network was trained on it is; without it they are those names in their order.
-    What is decided is one number a control, 0 where it stays as it starts (``stemwright.datagen.mixing.console``). The order of the tracks
-    changes nothing, nor does a masked one: what is decided about a track depends on its own features and on the mean of the others'.
+    What is decided is one number a control, 0 where it stays as it starts (``stemwright.datagen.mixing.mixing_console``). The order of the
+    tracks changes nothing, nor does a masked one: what is decided about a track depends on its own features and on the mean of the others'.
 
 References
     Steinmetz et al. 2021, differentiable mixing console: one encoder for all tracks, context over the tracks, post-processor.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from stemwright.datagen.mixing.mixer_network import MixerNetwork
 
-FORMAT, VERSION = "stemwright mixer", "1"
+FORMAT, VERSION = "stemwright mixer", "2"
 MOST_NAMES, LONGEST_S, LONGEST_TEXT, MOST_BYTES = 64, 60.0, 1000, 2**26
 HOW = (
     "`python benchmarks/train_mixer.py --dataset CORPUS/dataset --save FILE`, in a checkout of stemwright, trains them from the mix pairs "

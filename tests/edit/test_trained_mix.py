@@ -170,7 +170,7 @@ def test_a_file_that_is_no_mixer_is_refused_with_what_to_do(weights, tmp_path):
         with pytest.raises(UsageError, match=message):
             read_mixer(path)
     for metadata, message in (
-        ({"version": "9"}, "is a mixer of version 9, expected 1"),
+        ({"version": "9"}, "is a mixer of version 9, expected 2"),
         ({"names": "["}, "does not say what mixer it is"),
         ({"names": '["../a"]'}, "is not a valid name"),
         ({"sample_rate": "1"}, "expected a sample rate of"),

@@ -6,8 +6,8 @@ import torch
 from mixer_training import at_best_gain, stft_loss
 
 from stemwright.datagen.effects import apply_chain
-from stemwright.datagen.mixing.console import NUM_CONTROLS, NUM_SHARED, SHARED, STRIP, rendered, settings_of
 from stemwright.datagen.mixing.mixer_network import MixerNetwork, untrained
+from stemwright.datagen.mixing.mixing_console import NUM_CONTROLS, NUM_SHARED, SHARED, STRIP, rendered, settings_of
 
 RATE = 16_000
 

@@ -61,7 +61,7 @@ ROOM_SEED = 0
 
 
 @dataclass(frozen=True)
-class ConsoleSettings:
+class MixerSettings:
     """What is set: strips [B, N] by effect and setting, the gains into the room [B, N] in dB, and the settings of the room [B]."""
 
     strips: dict[str, dict[str, torch.Tensor]]
@@ -71,7 +71,7 @@ class ConsoleSettings:
 
 def settings_of(
     network: MixerNetwork, heard: torch.Tensor, kinds: torch.Tensor | None = None, mask: torch.Tensor | None = None
-) -> ConsoleSettings:
+) -> MixerSettings:
     """What a network with NUM_CONTROLS and NUM_SHARED controls sets for tracks that it hears [B, N, bands, frames]."""
     strips, shared = network.controls(heard, mask)
     gains_db, pans = network.gains_and_pans(strips, kinds)
@@ -79,10 +79,10 @@ def settings_of(
     for control, number in zip(STRIP, strips[..., len(OF_FADER) : -1].unbind(-1), strict=True):
         found[control.effect][control.setting] = control.value(number)
     room = {control.setting: control.value(number) for control, number in zip(SHARED, shared.unbind(-1), strict=True)}
-    return ConsoleSettings(found, SEND.value(strips[..., -1]), room)
+    return MixerSettings(found, SEND.value(strips[..., -1]), room)
 
 
-def rendered(tracks: torch.Tensor, sample_rate: int, settings: ConsoleSettings) -> tuple[torch.Tensor, torch.Tensor]:
+def rendered(tracks: torch.Tensor, sample_rate: int, settings: MixerSettings) -> tuple[torch.Tensor, torch.Tensor]:
     """The mix [B, 2, T] and what is in it of each track before the room [B, N, 2, T]."""
     wet = tracks
     for name, values in settings.strips.items():
