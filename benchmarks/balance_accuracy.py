@@ -7,7 +7,8 @@ the songs).
 Conventions
     Part (a): synthetic songs, separated by benchmarks/oracle.py at 4, 8 and 12 dB; once as they are, once with bleed: every stem carries
     each of the others at a gain between 0 and 0.05, which makes their correlation about five times that of the real excerpt. Part (b):
-    synthetic songs and the real excerpt in stempeg, separated by the bundled model. Part (c): MUSDB18's 7 s excerpts, with ``--musdb``.
+    synthetic songs and the real excerpt in stempeg, separated by the bundled model. On multitracks of one's own, and with any separator:
+    ``stemwright evaluate balance``, which measures the errors by the same code (stemwright.datagen.evaluate.level_errors).
     Songs of TRAIN_SEEDS fitted the constants in level_estimators.py (``--fit`` prints them); songs of TEST_SEEDS are measured.
 
 References
@@ -28,16 +29,16 @@ from joblib import Parallel, delayed
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
+from stemwright.datagen.evaluate.level_errors import level_rows, rmse
+from stemwright.datagen.evaluate.scores import SongMean, mean_over_songs
 from stemwright.separation.balance.level_estimators import (
-    ABSENT_LU,
     BUNDLED,
-    REFERENCE,
     SEPARATED,
     Calibration,
     interval_around,
     point_between,
 )
-from stemwright.separation.balance.measure import closing_factor, measure_balance
+from stemwright.separation.balance.measure import closing_factor
 from stemwright.separation.loudness.kweighting import channel_weights, hop_edges, hop_products
 from stemwright.separation.loudness.meter import (
     BLOCK_STEP_HOPS,
@@ -55,7 +56,6 @@ TRAIN_SEEDS, TEST_SEEDS = range(600_000, 600_016), range(700_000, 700_020)
 TARGETS_DB = (4.0, 8.0, 12.0)
 LARGEST_BLEED = 0.05
 PUBLISHED_RMSE_LU = 1.2
-NUM_BOOTSTRAP = 1000
 WINDOW_STEP_HOPS = 100
 RAISED_NOTE = "Cross is raised by one factor a song, so that the cross-energies of the stems sum to the mixture's energy."
 
@@ -123,31 +123,14 @@ def _raised(mixture: np.ndarray, estimates: Stems) -> float:
 def rows_of(name: str, condition: str, stems: Stems, estimates: Stems, calibration: Calibration) -> Iterator[dict]:
     """One row per stem of a song: the truth, both estimators, the parts of the error, and the course in windows."""
     mixture = np.sum(list(stems.values()), axis=0, dtype=np.float32)
-    truth = measure_balance(mixture, stems, SAMPLE_RATE, calibration=REFERENCE)
-    said = measure_balance(mixture, estimates, SAMPLE_RATE, calibration=calibration)
     raised = _raised(mixture, estimates) if calibration.together else 1.0
-    for stem, balance in said.items():
-        if truth[stem].naive_lu < ABSENT_LU:
-            continue  # not in this mixture: no level to be right about
-        error = stems[stem] - estimates[stem]
+    for row in level_rows(mixture, stems, estimates, SAMPLE_RATE, calibration):
+        stem, estimate = stems[row["stem"]], estimates[row["stem"]]
         pairs = [(0, 0), (1, 1), (1, 0), (2, 2), (2, 0)]  # mixture; stem and estimate with themselves and with the mixture
-        hops, edges = _hops([mixture, stems[stem], estimates[stem]], pairs, SAMPLE_RATE)
+        hops, edges = _hops([mixture, stem, estimate], pairs, SAMPLE_RATE)
         hops[4] *= raised
-        yield {
-            "song": name,
-            "condition": condition,
-            "stem": stem,
-            "sdr_db": 10 * np.log10((stems[stem] ** 2).sum() / max((error**2).sum(), 1e-20)),
-            "truth": truth[stem].naive_lu,
-            "pan_error": abs(balance.pan - truth[stem].pan) if balance.pan is not None and truth[stem].pan is not None else np.nan,
-            "width_error": abs(balance.width - truth[stem].width)
-            if balance.width is not None and truth[stem].width is not None
-            else np.nan,
-            "naive": balance.naive_lu,
-            "cross": balance.cross_lu,
-            **parts_of_error(hops, edges),
-            "windows": to_lufs(window_means(hops, edges, SHORT_TERM_HOPS, WINDOW_STEP_HOPS)[0][[0, 1, 3, 4]]),
-        }
+        windows = to_lufs(window_means(hops, edges, SHORT_TERM_HOPS, WINDOW_STEP_HOPS)[0][[0, 1, 3, 4]])
+        yield {"song": name, "condition": condition, **row, **parts_of_error(hops, edges), "windows": windows}
 
 
 def oracle_rows(seed: int, cache: Path | None) -> list[dict]:
@@ -181,7 +164,7 @@ def excerpt() -> tuple[str, Stems]:
 
 
 def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str, calibration: Calibration) -> list[dict]:
-    """Parts (b) and (c): songs as (name, condition, stems), separated by a model."""
+    """Part (b): songs as (name, condition, stems), separated by a model."""
     from stemwright.separation.demucs.separator import DemucsSeparator
 
     separator = DemucsSeparator(model=model)
@@ -192,38 +175,12 @@ def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str, calibrat
     return rows
 
 
-def musdb_songs(root: Path) -> Iterator[tuple[str, str, Stems]]:
-    """The test tracks of MUSDB18, or its 7 s excerpts, as STEM files below ``root``."""
-    from stemwright.manifests.sound.decoding import load
-
-    paths = sorted(root.glob("test/*.stem.mp4")) or sorted(root.rglob("*.stem.mp4"))
-    if not paths:
-        raise SystemExit(f"expected STEM files such as test/*.stem.mp4 below {root}, got none")
-    for path in paths:
-        stems = {name: load(path, stream=number)[0] for number, name in enumerate(("drums", "bass", "other", "vocals"), 1)}
-        yield path.name, "MUSDB18", stems
-
-
 def with_point(frame: pandas.DataFrame, calibration: Calibration) -> pandas.DataFrame:
     """Adds the point estimate and its interval."""
     naive, cross = np.asarray(frame["naive"]), np.asarray(frame["cross"])
     point = point_between(naive, cross, calibration)
     low, high = interval_around(point, cross - naive, calibration.low, calibration.high)
     return frame.assign(point=point, low=low, high=high)
-
-
-def rmse(errors: np.ndarray) -> float:
-    """Root of the mean square."""
-    return float(np.sqrt(np.mean(np.square(errors))))
-
-
-def bootstrap_rmse(frame: pandas.DataFrame, column: str) -> tuple[float, float]:
-    """95 % interval of the RMSE of a column against the truth, drawing songs with replacement."""
-    rng = np.random.default_rng(0)
-    by_song = [np.asarray(part[column] - part["truth"]) for _, part in frame.groupby("song")]
-    draws = [rmse(np.concatenate([by_song[i] for i in rng.integers(len(by_song), size=len(by_song))])) for _ in range(NUM_BOOTSTRAP)]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def baseline_errors(frame: pandas.DataFrame) -> np.ndarray:
@@ -247,15 +204,19 @@ def accuracy_table(frame: pandas.DataFrame) -> str:
     groups = [*frame.groupby("condition", sort=False), *_pooled(frame)]
     for condition, part in groups:
         point, naive, cross = (np.asarray(part[column] - part["truth"]) for column in ("point", "naive", "cross"))
-        low, high = bootstrap_rmse(part, "point")
+        spread = mean_over_songs(point, list(part["song"]), rmse)
         held = float(np.mean((part["low"] <= part["truth"]) & (part["truth"] <= part["high"])))
         baseline = baseline_errors(part)
-        cells = [condition, f"{len(part)}", f"{part['sdr_db'].mean():.1f}", f"**{rmse(point):.2f}** ({low:.2f} to {high:.2f})"]
+        cells = [condition, f"{len(part)}", f"{part['sdr_db'].mean():.1f}", f"**{spread.value:.2f}**{_interval(spread)}"]
         cells += [f"{np.abs(point).mean():.2f}", f"{point.mean():+.2f}", f"{rmse(naive):.2f}", f"{naive.mean():+.2f}"]
         cells += [f"{rmse(cross):.2f}", f"{cross.mean():+.2f}", f"{rmse(baseline):.2f}" if baseline.size else "one song"]
         cells += [f"{rmse(naive) / rmse(point):.1f}", f"{PUBLISHED_RMSE_LU / rmse(point):.1f}", f"{100 * held:.0f} %"]
         lines.append(f"| {' | '.join(cells)} | {(part['high'] - part['low']).mean():.2f} |")
     return "\n".join(lines)
+
+
+def _interval(found: SongMean) -> str:
+    return "" if found.low is None else f" ({found.low:.2f} to {found.high:.2f})"
 
 
 def _pooled(frame: pandas.DataFrame) -> Iterator[tuple[str, pandas.DataFrame]]:
@@ -350,27 +311,24 @@ def report(frame: pandas.DataFrame, calibration: Calibration) -> str:
 def main() -> None:
     """Runs the requested parts, prints their tables, and with ``--write`` puts them into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=("oracle", "bundled", "musdb"), default="oracle")
-    parser.add_argument("--musdb", type=Path, help="folder of MUSDB18 or of its 7 s excerpts; implies --part musdb")
-    parser.add_argument("--model", default="bundled", help="the model of parts (b) and (c)")
+    parser.add_argument("--part", choices=("oracle", "bundled"), default="oracle")
+    parser.add_argument("--model", default="bundled", help="the model of part (b)")
     parser.add_argument("--songs", type=int, default=len(TEST_SEEDS))
     parser.add_argument("--fit", action="store_true", help="measure the training songs and print the constants that fit them")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--cache", type=Path, help="folder that keeps rendered songs between runs")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
-    part = "musdb" if args.musdb else args.part
+    part = args.part
     seeds = (TRAIN_SEEDS if args.fit else TEST_SEEDS)[: args.songs]
     calibration = SEPARATED if part == "oracle" else BUNDLED if args.model == "bundled" else SEPARATED
     if part == "oracle":
         parts = Parallel(n_jobs=args.jobs)(delayed(oracle_rows)(seed, args.cache) for seed in seeds)
         rows = [row for rows in parts for row in rows]
-    elif part == "bundled":
+    else:
         songs: list[tuple[str, str, Stems]] = [(str(seed), "synthetic songs", song(seed, args.cache)) for seed in seeds]
         name, stems = excerpt()
         rows = separated_rows(songs if args.fit else [*songs, (name, "real excerpt", stems)], args.model, calibration)
-    else:
-        rows = separated_rows(musdb_songs(args.musdb), args.model, calibration)
     frame = pandas.DataFrame(rows)
     if args.fit:
         print(fit(frame, calibration))
@@ -380,10 +338,8 @@ def main() -> None:
     if args.write:
         from results import publish
 
-        titles = {"oracle": "oracle separator", "bundled": "bundled model", "musdb": f"MUSDB18, {args.model}"}
-        options = {"oracle": "", "bundled": f" --part bundled --model {args.model}", "musdb": f" --musdb MUSDB18 --model {args.model}"}[
-            part
-        ]
+        titles = {"oracle": "oracle separator", "bundled": "bundled model"}
+        options = {"oracle": "", "bundled": f" --part bundled --model {args.model}"}[part]
         publish(f"Balance accuracy: {titles[part]}", f"python benchmarks/balance_accuracy.py --songs {args.songs}{options} --write", body)
 
 

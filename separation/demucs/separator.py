@@ -22,7 +22,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from stemwright.manifests.disk.folders import cache_folder
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.demucs import checkpoints, headers, schedule
 from stemwright.separation.demucs.device_session import DeviceSession
@@ -297,6 +301,25 @@ def load_networks(checkpoint: checkpoints.Checkpoint) -> list[Any]:
                 f"{member.path} does not contain the network that it names: {str(error).splitlines()[0]}"
             ) from error
     return list(BagOfModels(networks, segment=checkpoint.segment_s).eval().models)  # a bag may set its members' segment length
+
+
+def separate_by_package(separator: DemucsSeparator, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
+    """The stems {name: [C, T]} of a mixture at the model's rate as the demucs package itself makes them: its ``apply_model`` in fp32 with
+    ``shifts=0``, on the same weights. For comparisons; it holds everything in memory.
+    """
+    import torch
+    from demucs.apply import BagOfModels, apply_model
+
+    weights = separator.checkpoint.weights
+    bag = BagOfModels(load_networks(separator.checkpoint), [list(row) for row in weights] if weights else None)
+    audio = torch.from_numpy(np.ascontiguousarray(resample(mixture, sample_rate, separator.sample_rate)))
+    wide = audio.expand(separator.num_channels, -1) if len(audio) == 1 else audio
+    middle = wide.mean(0)  # the demucs command normalises by mean and deviation of the mono mixture
+    mean, std = middle.mean(), middle.std() + 1e-8
+    with torch.inference_mode():
+        stems = apply_model(bag, ((wide - mean) / std)[None], shifts=0, overlap=0.25, device=separator.device)[0].cpu() * std + mean
+    stems = stems.mean(1, keepdim=True) if len(mixture) == 1 else stems
+    return dict(zip(separator.stem_names, stems.numpy(), strict=True))
 
 
 def describe_network(network: torch.nn.Module, weights: tuple[float, ...]) -> schedule.Network:

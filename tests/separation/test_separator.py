@@ -26,7 +26,7 @@ from stemwright.separation.demucs import engines, hybrid, pipeline, precision, s
 from stemwright.separation.demucs.checkpoints import ModelError
 from stemwright.separation.demucs.device_session import DeviceSession
 from stemwright.separation.demucs.engines import TorchEngine
-from stemwright.separation.demucs.separator import DemucsSeparator, load_networks
+from stemwright.separation.demucs.separator import DemucsSeparator, separate_by_package
 from stemwright.separation.jobs import Job
 from stemwright.separation.separator import ReferenceStems
 
@@ -100,19 +100,6 @@ def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def by_demucs(separator, mixture):
-    """What the demucs command computes, without its random shift."""
-    import torch
-    from demucs.apply import BagOfModels, apply_model
-
-    wide = torch.from_numpy(mixture).expand(2, -1)
-    middle = wide.mean(0)
-    mean, std = middle.mean(), middle.std() + 1e-8
-    bag = BagOfModels(load_networks(separator.checkpoint), separator.checkpoint.weights)
-    stems = apply_model(bag, ((wide - mean) / std)[None], shifts=0, overlap=0.25)[0] * std + mean
-    return stems.mean(1, keepdim=True).numpy() if len(mixture) == 1 else stems.numpy()
-
-
 @pytest.mark.parametrize("num_frames", [300, SEGMENT // 3, SEGMENT, 2 * SEGMENT + 4321], ids=lambda n: f"{n} frames")
 @pytest.mark.parametrize("num_channels", [1, 2], ids=["mono", "stereo"])
 @pytest.mark.parametrize("model", ["htdemucs", "hdemucs", "bag", "six"])
@@ -121,7 +108,9 @@ def test_stems_equal_those_of_demucs(models, noise, model, num_channels, num_fra
     mixture = noise(num_channels, num_frames)
     stems = separator.separate(mixture, RATE)
     assert tuple(stems) == separator.stem_names
-    np.testing.assert_allclose(np.stack(list(stems.values())), by_demucs(separator, mixture), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        np.stack(list(stems.values())), np.stack(list(separate_by_package(separator, mixture, RATE).values())), rtol=0, atol=1e-6
+    )
 
 
 @given(
@@ -301,7 +290,9 @@ def test_opposite_channels_are_separated_and_finite(models, separator):
     wave = 0.3 * np.sin(np.arange(30_000) / 20, dtype=np.float32)
     mixture = np.stack([wave, -wave])
     stems = separator.separate(mixture, RATE)
-    np.testing.assert_allclose(np.stack(list(stems.values())), by_demucs(separator, mixture), atol=1e-5)
+    np.testing.assert_allclose(
+        np.stack(list(stems.values())), np.stack(list(separate_by_package(separator, mixture, RATE).values())), atol=1e-5
+    )
 
 
 def test_a_refused_file_leaves_nothing_and_the_others_are_separated(separator, noise, tmp_path):

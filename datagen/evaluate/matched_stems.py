@@ -1,0 +1,91 @@
+"""Which stems of a separator are compared with which of a multitrack, when they are not named alike.
+
+    matched(("drums", "bass", "other", "vocals"), ("vocals", "accompaniment"), "model")  # vocals; the sum of the other three
+
+Conventions
+    A pair has the multitrack's stems that are summed, and the separator's that are summed. Equal names are a pair. Then an
+    instrument is a part of the stem that it belongs to (``part_of_instrument``): the guitar of a multitrack is a part of a separator's
+    other, the guitar of a separator with six stems a part of a multitrack's other. A stem that is called as the rest is (backing,
+    accompaniment, rest ...) is all that is left on the other side. Of a separator's stems that a multitrack has not (vocals of a song
+    without) nothing is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemwright.manifests.catalog.part_names import SUM_NAMES, part_of_instrument
+from stemwright.manifests.records import RESIDUAL
+from stemwright.manifests.sound.formats import Audio
+from stemwright.manifests.usage import UsageError
+
+REST_NAMES = SUM_NAMES | {"rest"}
+
+
+@dataclass(frozen=True)
+class StemPair:
+    """What is compared: stems of the multitrack and of the separator, each summed. ``group`` is the separator's name for it."""
+
+    group: str
+    references: tuple[str, ...]
+    estimates: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The multitrack's name for it, if it is one stem there."""
+        return self.references[0] if len(self.references) == 1 else self.group
+
+
+def matched(references: Sequence[str], estimates: Sequence[str], model: str) -> list[StemPair]:
+    """The pairs of a multitrack's stems and a separator's, in the multitrack's order. Raises UsageError naming what a separator lacks.
+
+    >>> [(pair.group, pair.references, pair.estimates) for pair in matched(("guitar", "backing"), ("bass", "drums", "other"), "small")]
+    [('other', ('guitar',), ('other',)), ('backing', ('backing',), ('bass', 'drums'))]
+    """
+    there = [name for name in estimates if name != RESIDUAL]
+    its_rest = [name for name in there if name in REST_NAMES and name not in references]
+    own: dict[str, list[str]] = {}  # a separator's stem -> the multitrack's
+    left = []
+    for name in references:
+        target = next((each for each in (name, _part_of(name)) if each in there), None)
+        if target is None:
+            left.append(name)
+        else:
+            own.setdefault(target, []).append(name)
+    parts = {target: [target, *(each for each in there if each not in own and _part_of(each) == target)] for target in own}
+    taken = {each for found in parts.values() for each in found}
+    pairs = [StemPair(target, tuple(names), tuple(parts[target])) for target, names in own.items()]
+    rest = [name for name in there if name not in taken]
+    if len(left) == 1 and left[0] in REST_NAMES and rest:
+        pairs.append(StemPair(left[0], tuple(left), tuple(its_rest or rest)))
+    elif left and its_rest:
+        pairs.append(StemPair(its_rest[0], tuple(left), tuple(its_rest[:1])))
+    elif left:
+        raise UsageError(
+            f"the model {model} has the stems {', '.join(there) or 'none'}; the song has {', '.join(references)}. "
+            f"Expected {', '.join(left)} also, or their sum as a stem named accompaniment"
+        )
+    order = list(references)
+    return sorted(pairs, key=lambda pair: order.index(pair.references[0]))
+
+
+def compared(references: Mapping[str, Audio], estimates: Mapping[str, Audio], model: str) -> tuple[dict[str, Audio], dict[str, Audio]]:
+    """The stems of a multitrack and of a separator, summed as ``matched`` says: two mappings with the same names."""
+    pairs = matched(tuple(references), tuple(estimates), model)
+    return (
+        {pair.name: summed(references, pair.references) for pair in pairs},
+        {pair.name: summed(estimates, pair.estimates) for pair in pairs},
+    )
+
+
+def _part_of(name: str) -> str:
+    """The stem that an instrument is a part of; of what is called as the rest, itself."""
+    return name if name in REST_NAMES else part_of_instrument(name.replace("_", " "))
+
+
+def summed(stems: Mapping[str, Audio], names: Sequence[str]) -> Audio:
+    """The sum [C, T] of some of the stems."""
+    return stems[names[0]] if len(names) == 1 else np.sum([stems[name] for name in names], axis=0, dtype=np.float32)

@@ -1,0 +1,160 @@
+"""How exact the loudness balance of separated stems is: the protocol of Ward et al. 2017, with any separators and multitracks.
+
+For each stem of each song: its BS.1770 loudness against the mixture, from the stem itself and from what a separator makes of it, by three
+estimators: naive (the loudness of the separated stem, as in the paper), cross (energy that it shares with the mixture) and calibrated (the
+estimate that ``balance`` prints, with the calibration that belongs to the separator). The error by instrument group, and against the SDR
+of the separated stem.
+
+Conventions
+    Levels are in LU against the mixture's loudness, an error is estimate minus truth; RMSE is over the stems of a group in all songs, with
+    a 95 % interval over songs. Groups are the separator's stems: a multitrack's guitar is a part of other where the separator has none.
+    "all" is every stem; a stem below -30 LU is not counted, as leakage. A stem that ``balance`` calls not present, though it is there,
+    has no error and is counted in the note. A sum of separated stems (backing) has no calibrated estimate.
+    Coverage is the share of true levels within the 80 % interval.
+    The relation of error and SDR is Spearman's rank correlation of the magnitude of the error and the SDR in dB of the whole song, over all
+    stems of all separators: negative where better separation gives better levels.
+
+References
+    Ward, Wierstorf, Mason, Plumbley, Hummersone, Estimating the loudness balance of musical mixtures using audio source separation (3rd
+    Workshop on Intelligent Music Production, 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of
+from stemwright.datagen.evaluate.level_errors import ESTIMATORS, level_rows, rmse
+from stemwright.datagen.evaluate.matched_stems import matched
+from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, Figure, Request, Row, published
+from stemwright.datagen.evaluate.scores import mean_over_songs
+from stemwright.datagen.evaluate.song_separators import MODELS, SongSeparator, separators_of
+from stemwright.separation.balance.level_estimators import calibration_for
+
+ABSTRACT = "abstract (read): the best of 12 systems, average of four groups, 100 songs of DSD100; better on vocals"
+NAMES = {"naive": "naive", "cross": "cross", "point": "calibrated"}
+ALL = "all"
+RMSE, BIAS, COVERAGE = "RMSE of the level", "mean error", "80 % interval holds"
+RELATION = "rank correlation with SDR"
+FEWEST_STEMS = 10  # for a correlation
+Statistic = Callable[[NDArray[np.float64]], float | np.floating]
+
+
+def cases(request: Request) -> list[Case]:
+    """A case for each song and separator. Raises UsageError for data without multitracks and for a separator that is none."""
+    separators = separators_of(request, cut=request.duration_s is not None)
+    return [
+        Case({"song": song.key, **each.song_key(song.title)}, f"{song.title}, {each.name}", partial(measure, song, each))
+        for song in songs_of(request)
+        for each in separators
+    ]
+
+
+def measure(song: EvaluatedSong, separator: SongSeparator) -> list[Row]:
+    """A row for each stem of a song, as ``level_rows``."""
+    own = song.load()
+    stems = separator.stems(song.title, own.mixture, own.sample_rate)
+    pairs = matched(tuple(own.stems), tuple(stems), separator.name)
+    rows = level_rows(own.mixture, own.stems, stems, own.sample_rate, calibration_for(separator.origin), pairs)
+    return [{"song": song.title, "model": separator.name, **row} for row in rows]
+
+
+def figures(rows: Sequence[Row]) -> list[Figure]:
+    """By group the errors of each estimator and separator, over all groups mean error and coverage too; then the relation with the SDR."""
+    groups = [ALL, *dict.fromkeys(row["group"] for row in rows)]
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    chosen = {
+        (group, model): [row for row in rows if row["model"] == model and group in (ALL, row["group"])]
+        for group in groups
+        for model in models
+    }
+    found: list[Figure] = []
+    for group in groups:
+        for name, statistic in ((RMSE, rmse), (BIAS, np.mean)):
+            found += [
+                _error(group, name, model, estimator, chosen[group, model], statistic)
+                for model in models
+                for estimator in ESTIMATORS
+                if group == ALL or name == RMSE
+            ]
+    found += [_coverage(model, chosen[ALL, model]) for model in models]
+    found += [_relation(_called(model, ""), estimator, chosen[ALL, model]) for model in models for estimator in ESTIMATORS]
+    if len(models) > 1:
+        found += [_relation("all separators", estimator, rows) for estimator in ESTIMATORS]
+    return [each for each in found if each.value is not None]
+
+
+def errors(rows: Sequence[Row], estimator: str) -> NDArray[np.float64]:
+    """The errors of an estimator in LU, [N]; NaN where it gives no level."""
+    known = [(row[estimator], row["truth"]) for row in rows]
+    return np.array([np.nan if said is None or true is None else said - true for said, true in known])
+
+
+def _error(group: str, name: str, model: str, estimator: str, rows: Sequence[Row], statistic: Statistic) -> Figure:
+    found = mean_over_songs(errors(rows, estimator), [row["song"] for row in rows], statistic)
+    missing = [row for row in rows if estimator == "point" and not row["present"]]
+    note = f"{len(missing)} of {len(rows)} stems are there and are called not present: no error of theirs" if missing else ""
+    value = found.value if found.count else None
+    return Figure(group, name, "LU", _called(model, estimator), value, found.low, found.high, found.songs, note=note)
+
+
+def _coverage(model: str, rows: Sequence[Row]) -> Figure:
+    known = [row for row in rows if row["low"] is not None and row["high"] is not None]
+    held = [100.0 * (row["low"] <= row["truth"] <= row["high"]) for row in known]
+    found = mean_over_songs(held, [row["song"] for row in known])
+    return Figure(ALL, COVERAGE, "%", _called(model, "point"), found.value if known else None, found.low, found.high, found.songs)
+
+
+def _relation(who: str, estimator: str, rows: Sequence[Row]) -> Figure:
+    """Spearman's correlation of the magnitude of errors with the SDR; none of fewer than FEWEST_STEMS stems."""
+    from scipy.stats import rankdata
+
+    wrong, sdr = np.abs(errors(rows, estimator)), np.array([row["sdr_db"] for row in rows], np.float64)
+    there = np.isfinite(wrong) & np.isfinite(sdr)
+    songs = {row["song"] for row, known in zip(rows, there, strict=True) if known}
+    who = f"{who}, {NAMES[estimator]}"
+    if there.sum() < FEWEST_STEMS or np.ptp(wrong[there]) == 0 or np.ptp(sdr[there]) == 0:
+        return Figure("error and SDR", RELATION, "", who, None)
+    value = float(np.corrcoef(rankdata(wrong[there]), rankdata(sdr[there]))[0, 1])
+    return Figure("error and SDR", RELATION, "", who, value, count=len(songs), note=f"{int(there.sum())} stems" if len(songs) else "")
+
+
+def _called(model: str, estimator: str) -> str:
+    name = Path(model).name or model
+    return f"{name}, {NAMES[estimator]}" if estimator else name
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Writes a picture of error against SDR: each stem of each song by every separator, and both estimators."""
+    from stemwright.datagen.report.level_error_plot import plot_errors
+
+    points = {
+        (_called(model, ""), NAMES[estimator]): [
+            (row["group"], row["sdr_db"], error)
+            for row, error in zip(own, errors(own, estimator), strict=True)
+            if row["sdr_db"] is not None and np.isfinite(error)
+        ]
+        for model in dict.fromkeys(row["model"] for row in rows)
+        for estimator in ESTIMATORS
+        if (own := [row for row in rows if row["model"] == model])
+    }
+    plot_errors({key: found for key, found in points.items() if found}, path)
+
+
+PROTOCOL = EvaluationProtocol(
+    name="balance",
+    title="Level of each stem in its mixture, from separated stems",
+    source="Ward, Wierstorf, Mason, Plumbley, Hummersone 2017 (3rd WIMP)",
+    data="multitracks: folders of a mixture and its stems, STEM files or a list of such; the paper has DSD100 (sisec.inria.fr)",
+    free="the excerpt that ships (one song, two stems)",
+    model=f"{MODELS}; without any: bundled",
+    published=(published(ALL, RMSE, "LU", "best of 12 systems, naive", 1.2, ABSTRACT),),
+    cases=cases,
+    figures=figures,
+    draw=draw,
+)
