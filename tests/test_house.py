@@ -101,12 +101,14 @@ LAYERS = (
 )
 # One name in two rooms: each is the public name of an extension point, or its common name.
 SAME_MODULE_NAMES = {
+    "balance": "the room of levels, and the evaluation of levels of separated stems",
     "base": "what a recipe, and what a writer, is made of: one for each of two extension points",
     "blind": "the room of estimates without the dry sound, and their evaluation",
     "edit": "the room of the verb, the kind of pair, and the evaluation of editors",
     "fit": "how a console is fitted, and the evaluation of fits",
     "limit": "the kind of pair, and the evaluation of what removes a limiter",
     "loudness": "the room of the meter, and the effect that brings to a loudness",
+    "musdb": "the writer of the data set's layout, and the evaluation on it",
     "progress": "the callback of a caller, and how a terminal shows it",
     "removal": "the kind of pair, and the evaluation of removers",
     "separator": "the door for any separator, and Demucs behind it",

@@ -165,8 +165,8 @@ def figures_table(found: Evaluated) -> Table:
     from rich.table import Table
 
     table = Table(title=found.protocol.title, title_justify="left", title_style="bold")
-    for heading, fold in (("of", False), ("figure", False), ("by", True)):
-        table.add_column(heading, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
+    for heading, least in (("of", 6), ("figure", 6), ("by", 11)):
+        table.add_column(heading, overflow="fold", min_width=least)
     for heading in ("value", "95 % interval", "songs"):
         table.add_column(heading, justify="right", no_wrap=True)
     notes: dict[str, int] = {}

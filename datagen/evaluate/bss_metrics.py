@@ -37,6 +37,7 @@ RATIOS = ("SDR", "SIR", "SAR", "ISR")
 FILTER_FRAMES = 512  # museval's default, which all published figures have
 BLOCK_FRAMES = 1 << 15  # of correlations
 DEPENDENT = 1e-12  # of the mean energy of the references, added where these depend on each other
+SOLVED = 1e-6  # what the equations may leave of their right-hand side; more was lost to rounding
 CHALLENGE_DELTA = 1e-7  # added to both energies in the challenges' definition
 
 
@@ -65,8 +66,8 @@ def bss_medians(references: Signals, estimates: Mapping[str, Signals], sample_ra
         maker: np.stack([(references if name in missing[maker] else stems)[name] for name in heard]) for maker, stems in estimates.items()
     }
     filters = _filters(wanted, np.stack(list(given.values())))
-    for (maker, stems), fitted in zip(given.items(), filters, strict=True):
-        frames = np.stack(list(_frames(wanted, stems, *fitted, sample_rate)), axis=-1)  # [S, 4, N]
+    for (maker, signals), fitted in zip(given.items(), filters, strict=True):
+        frames = np.stack(list(_frames(wanted, signals, *fitted, sample_rate)), axis=-1)  # [S, 4, N]
         known = frames[:, :, ~np.isnan(frames[0, 0])]
         for name, values in zip(heard, known, strict=True):
             if name not in missing[maker] and values.size:
@@ -129,9 +130,15 @@ def _solved(gram: Array, right: Array) -> Array:
     size = right.shape[0] * right.shape[1]
     matrix, sides = gram.reshape(size, size), right.reshape(size, -1)
     try:
-        return np.linalg.solve(matrix + np.finfo(float).eps * np.eye(size), sides)
-    except np.linalg.LinAlgError:  # two channels are alike, or one is silent: any of the solutions gives the same projection
-        return np.linalg.solve(matrix + DEPENDENT * np.trace(matrix) / size * np.eye(size), sides)
+        found = np.linalg.solve(matrix + np.finfo(float).eps * np.eye(size), sides)
+    except np.linalg.LinAlgError:
+        found = np.full_like(sides, np.inf)
+    with np.errstate(invalid="ignore", over="ignore"):
+        left = np.linalg.norm(matrix @ found - sides) / max(np.linalg.norm(sides), np.finfo(float).tiny)
+    if left < SOLVED:
+        return found
+    # Two channels are alike, or filtered copies: any of the many solutions gives the same projection, but they must not be huge.
+    return np.linalg.solve(matrix + DEPENDENT * np.trace(matrix) / size * np.eye(size), sides)
 
 
 def _frames(references: Array, estimates: Array, whole: Array, own: Array, sample_rate: int) -> Iterator[Array]:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from stemwright.datagen.evaluate.protocol import EvaluationRequest
-from stemwright.manifests.sound.decoding import load
+from stemwright.manifests.records import Refused
+from stemwright.manifests.sound.decoding import load, load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.stem_names import MIXTURE_NAMES
 from stemwright.manifests.usage import UsageError
@@ -51,15 +52,36 @@ class EvaluatedSong:
         found = [path for each in files for path in (sorted(each.iterdir()) if each.is_dir() else [each])]
         return {"files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in found]}
 
-    def load(self) -> LoadedSong:
-        """Reads it. Raises Refused if a file cannot be read, or if its stems are of another recording."""
+    def load(self, *, mended: bool = True) -> LoadedSong:
+        """Reads it; without ``mended`` the stems are as they are, as published figures have them. Raises Refused if a file cannot be read,
+        or if its stems are of another recording.
+        """
         if self.named is None:
             song = excerpt()
         else:
-            own = load_own(*_files(self.named))
-            song = LoadedSong(own.mixture, own.stems, own.sample_rate)
+            song = _mended(*_files(self.named)) if mended else _as_given(*_files(self.named))
         part = middle(song.mixture.shape[1], song.sample_rate, self.duration_s)
         return LoadedSong(song.mixture[:, part], {name: audio[:, part] for name, audio in song.stems.items()}, song.sample_rate)
+
+
+def _mended(path: Path, files: Files) -> LoadedSong:
+    own = load_own(path, files)
+    return LoadedSong(own.mixture, own.stems, own.sample_rate)
+
+
+def _as_given(path: Path, files: Files) -> LoadedSong:
+    """A mixture and its stems without any change. Raises Refused for a stem of another rate, length or number of channels."""
+    mixture, sample_rate = load_song(path)
+    stems = {}
+    for name, (file, stream) in files.items():
+        audio, rate = load_song(file, stream=stream)
+        if rate != sample_rate or audio.shape != mixture.shape:
+            raise Refused(
+                f"stem {name} has {list(audio.shape)} [channels, frames] at {rate} Hz, its mixture {list(mixture.shape)} at "
+                f"{sample_rate} Hz; expected the same"
+            )
+        stems[name] = audio
+    return LoadedSong(mixture, stems, sample_rate)
 
 
 def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = ()) -> list[EvaluatedSong]:

@@ -6,8 +6,8 @@ Conventions
     A pair has the multitrack's stems that are summed, and the separator's that are summed. Equal names are a pair. Then an
     instrument is a part of the stem that it belongs to (``part_of_instrument``): the guitar of a multitrack is a part of a separator's
     other, the guitar of a separator with six stems a part of a multitrack's other. A stem that is called as the rest is (backing,
-    accompaniment, rest ...) is all that is left on the other side. Of a separator's stems that a multitrack has not (vocals of a song
-    without) nothing is compared.
+    accompaniment, rest ...) is all that is left on the other side; what is not named as an instrument is a part of it where there is one.
+    Of a separator's stems that a multitrack has not (vocals of a song without) nothing is compared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemwright.manifests.catalog.part_names import SUM_NAMES, part_of_instrument
+from stemwright.manifests.catalog.part_names import SUM_NAMES, is_part, part_of_instrument
 from stemwright.manifests.records import RESIDUAL
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
@@ -46,23 +46,24 @@ def matched(references: Sequence[str], estimates: Sequence[str], model: str) -> 
     [('other', ('guitar',), ('other',)), ('backing', ('backing',), ('bass', 'drums'))]
     """
     there = [name for name in estimates if name != RESIDUAL]
-    its_rest = [name for name in there if name in REST_NAMES and name not in references]
+    has_rest = any(name in REST_NAMES for name in references)
     own: dict[str, list[str]] = {}  # a separator's stem -> the multitrack's
     left = []
     for name in references:
-        target = next((each for each in (name, _part_of(name)) if each in there), None)
-        if target is None:
-            left.append(name)
-        else:
+        target = name if name in there else _part_of(name) if is_part([name]) or not has_rest else name
+        if target in there:
             own.setdefault(target, []).append(name)
+        else:
+            left.append(name)
     parts = {target: [target, *(each for each in there if each not in own and _part_of(each) == target)] for target in own}
-    taken = {each for found in parts.values() for each in found}
+    rest = [name for name in there if not any(name in found for found in parts.values())]
+    its_rest = [name for name in rest if name in REST_NAMES]
     pairs = [StemPair(target, tuple(names), tuple(parts[target])) for target, names in own.items()]
-    rest = [name for name in there if name not in taken]
-    if len(left) == 1 and left[0] in REST_NAMES and rest:
-        pairs.append(StemPair(left[0], tuple(left), tuple(its_rest or rest)))
-    elif left and its_rest:
-        pairs.append(StemPair(its_rest[0], tuple(left), tuple(its_rest[:1])))
+    lacking = [name for name in left if is_part([name]) and name not in REST_NAMES]
+    if left and its_rest:
+        pairs.append(StemPair(its_rest[0], tuple(left), (its_rest[0],)))
+    elif left and rest and not lacking:
+        pairs.append(StemPair(next(name for name in left if name in REST_NAMES), tuple(left), tuple(rest)))
     elif left:
         raise UsageError(
             f"the model {model} has the stems {', '.join(there) or 'none'}; the song has {', '.join(references)}. "

@@ -130,10 +130,12 @@ PROTOCOLS: Registry[EvaluationProtocol] = Registry(
     "protocol",
     "stemwright.protocols",
     {
+        "balance": f"{OURS}.balance:PROTOCOL",
         "blind": f"{OURS}.blind:PROTOCOL",
         "declip": f"{OURS}.declip:PROTOCOL",
         "fit": f"{OURS}.fit:PROTOCOL",
         "limit": f"{OURS}.limit:PROTOCOL",
+        "musdb": f"{OURS}.musdb:PROTOCOL",
         "removal": f"{OURS}.removal:PROTOCOL",
     },
     check=check_protocol,

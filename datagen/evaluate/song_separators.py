@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from stemwright.datagen.evaluate.given_models import GivenModel, Separation, call, checked_stems
-from stemwright.datagen.evaluate.protocol import Request
+from stemwright.datagen.evaluate.given_models import GivenModel, HowToSeparate, call, checked_stems
+from stemwright.datagen.evaluate.protocol import EvaluationRequest
 from stemwright.manifests.records import RESIDUAL, Refused
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.formats import Audio
@@ -69,7 +69,7 @@ class SongSeparator:
         return {"model": self.name, "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]}
 
 
-def separators_of(request: Request, *, cut: bool = False) -> list[SongSeparator]:
+def separators_of(request: EvaluationRequest, *, cut: bool = False) -> list[SongSeparator]:
     """The separators of a request; without any the bundled model. Raises UsageError for a name that is none, or a folder without songs.
 
     ``cut`` says that only a part of each song is evaluated, which ready stems do not fit.
@@ -80,7 +80,7 @@ def separators_of(request: Request, *, cut: bool = False) -> list[SongSeparator]
     return [separator_of(each, request.separation) for each in given]
 
 
-def separator_of(given: GivenModel, how: Separation) -> SongSeparator:
+def separator_of(given: GivenModel, how: HowToSeparate) -> SongSeparator:
     """One separator. Raises UsageError as ``separators_of`` does, ModelError where weights cannot be had."""
     if given.folder is not None:
         if not any(each.is_dir() for each in given.folder.iterdir()):
@@ -139,6 +139,6 @@ def _checked_ready(file: Path, mixture: Audio, sample_rate: int) -> Audio:
 
 def _song_folder(folder: Path, title: str) -> Path | None:
     """The folder of a song's ready stems: in the folder, or in one of its folders."""
-    name = title.rpartition("/")[2]
+    name = title.rpartition("/")[2].removesuffix(".stem.mp4")
     places = [folder / name, *(each / name for each in sorted(folder.iterdir()) if each.is_dir())]
     return next((place for place in places if place.is_dir()), None)

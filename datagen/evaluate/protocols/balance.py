@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of
 from stemwright.datagen.evaluate.level_errors import ESTIMATORS, level_rows, rmse
 from stemwright.datagen.evaluate.matched_stems import matched
-from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, Figure, Request, Row, published
+from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
 from stemwright.datagen.evaluate.scores import mean_over_songs
 from stemwright.datagen.evaluate.song_separators import MODELS, SongSeparator, separators_of
 from stemwright.separation.balance.level_estimators import calibration_for
@@ -45,7 +45,7 @@ FEWEST_STEMS = 10  # for a correlation
 Statistic = Callable[[NDArray[np.float64]], float | np.floating]
 
 
-def cases(request: Request) -> list[Case]:
+def cases(request: EvaluationRequest) -> list[Case]:
     """A case for each song and separator. Raises UsageError for data without multitracks and for a separator that is none."""
     separators = separators_of(request, cut=request.duration_s is not None)
     return [

@@ -31,7 +31,7 @@ import numpy as np
 from stemwright.datagen.evaluate.bss_metrics import RATIOS, bss_medians, song_sdr
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of
 from stemwright.datagen.evaluate.matched_stems import compared, matched
-from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, Figure, Request, Row, published
+from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
 from stemwright.datagen.evaluate.scores import SongMean, mean_over_songs, si_sdr_db
 from stemwright.datagen.evaluate.song_separators import MODELS, SongSeparator, fitted, separators_of
 from stemwright.manifests.records import Refused
@@ -54,7 +54,7 @@ WHOLE_SONG = ("SI-SDR", "uSDR")
 ALL = "mean of four"
 
 CARD = "data set card of StemSplitio/stem-separation-benchmark-2026 (Hugging Face, read there): 50 songs of MUSDB18-HQ, museval"
-README = "README of demucs (read there): mean of four stems, MUSDB18-HQ"
+README = "README of demucs (read there), MUSDB18-HQ"
 SECOND = "as others quote it; the original was not read"
 _CARD_ROWS: dict[str, tuple[tuple[float, ...], str]] = {  # median SDR in dB: drums, bass, other, vocals
     "htdemucs": ((10.01, 9.78, 6.42, 8.53), ""),
@@ -82,7 +82,7 @@ PUBLISHED = (
 )
 
 
-def cases(request: Request) -> list[Case]:
+def cases(request: EvaluationRequest) -> list[Case]:
     """A case for each song and separator. Raises UsageError for another layout, and for a separator that lacks a stem."""
     package = _is_yes(request.options)
     separators = separators_of(request, cut=request.duration_s is not None)
@@ -99,7 +99,7 @@ def cases(request: Request) -> list[Case]:
     ]
 
 
-def musdb_songs(request: Request) -> tuple[list[EvaluatedSong], list[tuple[str, str]]]:
+def musdb_songs(request: EvaluationRequest) -> tuple[list[EvaluatedSong], list[tuple[str, str]]]:
     """The test songs, and the title of each song that lacks a stem with what it lacks. Raises UsageError naming the layout."""
     if request.data is None:
         return songs_of(request), []
@@ -152,7 +152,7 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
             values = [each.value for each in found if each.name == ratio and each.who == _who(maker) and each.group in stems]
             known = [value for value in values if value is not None]
             if len(known) == len(stems) > 1:
-                group = ALL if set(stems) == set(FOUR_STEMS) else f"mean of {', '.join(stems)}"
+                group = ALL if set(stems) == set(FOUR_STEMS) else f"mean of {len(stems)}"
                 found.append(Figure(group, ratio, "dB", _who(maker), float(np.mean(known))))
     return [*found, *_apart(rows)]
 
@@ -185,7 +185,7 @@ def _apart(rows: Sequence[Row]) -> Iterator[Figure]:
         if apart:
             songs = len({row["song"] for row in theirs})
             note = f"expected at most {SAME_DB} dB, in any of museval's ratios of any song and stem"
-            yield Figure("our engine against demucs", "largest difference", "dB", model, max(apart), count=songs, note=note)
+            yield Figure("ours and demucs", "difference", "dB", model, max(apart), count=songs, note=note)
 
 
 def _separated(
@@ -207,7 +207,7 @@ def _separated(
 def _who(maker: tuple[str, str]) -> str:
     model, engine = maker
     name = Path(model).name or model
-    return f"{name} by {engine}" if engine else name
+    return f"{name} ({'ours' if engine == OURS else engine})" if engine else name
 
 
 def _is_yes(options: Mapping[str, str]) -> bool:
