@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of
+from stemwright.datagen.evaluate.figures_plot import plot_figures
 from stemwright.datagen.evaluate.given_models import call, checked_audio
 from stemwright.datagen.evaluate.limited_songs import LimitedSong, limited_by_us, musdb_limited
-from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
+from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published, table
 from stemwright.datagen.evaluate.scores import at_best_gain, mean_over_songs, mr_stft_loss, si_sdr_db
 from stemwright.datagen.inverse.undo.figures import measured
 from stemwright.datagen.inverse.undo.requests import Knowledge
@@ -179,6 +180,11 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
     return found
 
 
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """The figures but those of the known gain, whose hundred decibels would leave the others no room."""
+    plot_figures(PROTOCOL.title, [each for each in table(PROTOCOL, rows) if each.who != KNOWN], path)
+
+
 PROTOCOL = EvaluationProtocol(
     name="limit",
     title="De-limiting: SI-SDR and dynamics against the mixture before the limiter",
@@ -194,6 +200,7 @@ PROTOCOL = EvaluationProtocol(
     ),
     cases=cases,
     figures=figures,
+    draw=draw,
     options={
         "gains": "folder of musdb-XL's gains, where they are not in DATA",
         "version": f"which gains ({', '.join(VERSIONS)}; XL is the published evaluation); without gains the loudness of XL or L",

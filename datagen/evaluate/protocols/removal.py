@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, middle, songs_of
+from stemwright.datagen.evaluate.figures_plot import plot_figures
 from stemwright.datagen.evaluate.given_models import call, checked_audio
-from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
+from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published, table
 from stemwright.datagen.evaluate.removal_pairs import RATE, DrySound, WetDry, mono
 from stemwright.datagen.evaluate.scores import mean_over_songs, mr_stft_loss, si_sdr_db
 from stemwright.datagen.pairs.recipes import remfx
@@ -228,6 +229,12 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
     return found
 
 
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """The figures but those of a hundred decibels, which would leave the others no room: of known settings, and of no effects."""
+    shown = [each for each in table(PROTOCOL, rows) if each.who != UNDO and each.group != _named(0)]
+    plot_figures(PROTOCOL.title, shown, path)
+
+
 PROTOCOL = EvaluationProtocol(
     name="removal",
     title="Removal of distortion, compression, reverberation, chorus and delay: SI-SDR and MR-STFT against dry",
@@ -244,5 +251,6 @@ PROTOCOL = EvaluationProtocol(
     ),
     cases=cases,
     figures=figures,
+    draw=draw,
     options={"pairs": "pairs drawn of each sound and group (1); of RemFX's evaluation sets all are taken, or the first --songs of each"},
 )
