@@ -19,7 +19,8 @@ import numpy as np
 import soundfile
 import soxr
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
-from songs import compress, peak_filter, render_song, reverberate, tilt
+from song_filters import compress, peak_filter, reverberate, tilt
+from songs import render_song
 
 RATE = 44_100
 SECONDS = 10.0

@@ -27,6 +27,7 @@ import songs
 import torch
 from blind_room import tracker_stems
 from scipy.ndimage import uniform_filter1d
+from song_filters import compress, peak_filter
 from torch import nn
 
 from stemwright.datagen.inverse.blind.heard_reverberation import RATIOS, TIMES, WEIGHTS
@@ -94,7 +95,7 @@ def varied(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         audio = audio * uniform_filter1d(sounds.astype(np.float32), fade)
     if rng.random() < 0.3:
         level_db = 20.0 * np.log10(np.abs(audio).max() + 1e-9)
-        audio = songs.compress(audio, SAMPLE_RATE, level_db - rng.uniform(10.0, 30.0), rng.uniform(1.5, 6.0), rng.uniform(0.005, 0.1))
+        audio = compress(audio, SAMPLE_RATE, level_db - rng.uniform(10.0, 30.0), rng.uniform(1.5, 6.0), rng.uniform(0.005, 0.1))
     return np.asarray(audio, np.float32)
 
 
@@ -102,7 +103,7 @@ def disturbed(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Up to two bells; noise in half of the cases; one channel of it in a seventh."""
     for _ in range(int(rng.integers(3))):
         centre_hz = float(np.exp(rng.uniform(np.log(150.0), np.log(6000.0))))
-        audio = songs.peak_filter(audio, SAMPLE_RATE, centre_hz, float(rng.uniform(-8.0, 8.0)), float(rng.uniform(0.4, 2.0)))
+        audio = peak_filter(audio, SAMPLE_RATE, centre_hz, float(rng.uniform(-8.0, 8.0)), float(rng.uniform(0.4, 2.0)))
     if rng.random() < 0.5:
         level = float(np.sqrt((audio**2).mean())) * 10.0 ** (rng.uniform(-90.0, -45.0) / 20.0)
         audio = audio + level * rng.standard_normal(audio.shape)
