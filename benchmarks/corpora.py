@@ -3,7 +3,7 @@
 Conventions
     Songs lie in the shape of MUSDB18-HQ: the first share is its train set (of which the catalog takes no validation songs of its own, since
     their names are not musdb's), the rest its test set. Everything after the songs is done by the stages that `stemwright build` runs.
-    Levels and pans of the stems follow from how they sound together, with a person's scatter: see musical_levels.py.
+    Effects, levels and pans follow from how the parts sound together, with a person's scatter: see musical_songs.py.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
-import numpy as np
-from musical_levels import mixed, musical_levels
-from songs import mixture_of, render_song
+from musical_songs import render_musical_song
+from songs import mixture_of
 
 from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
@@ -40,17 +39,9 @@ def write_songs(folder: Path, train: int, test: int, duration_s: float, workers:
 
 
 def _write_song(place: Path, seed: int, duration_s: float) -> None:
-    stems = balanced(render_song(seed, duration_s), seed)
+    stems = render_musical_song(seed, duration_s)
     for name, stem in {**stems, "mixture": mixture_of(stems)}.items():
         writing.save(place / f"{name}.wav", stem, RATE, encoding="wav32f")
-
-
-def balanced(stems: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """The stems as a person would mix them, their sum at the peak it had; a silent stem stays silent."""
-    peak = np.abs(mixture_of(stems)).max()
-    out = mixed(stems, musical_levels(stems, RATE, seed), RATE)
-    scale = np.float32(peak / max(np.abs(mixture_of(out)).max(), 1e-9))
-    return {name: stem * scale for name, stem in out.items()}
 
 
 def build(songs: Path, folder: Path, pairs: dict[str, Any], section: dict[str, Any] | None = None) -> Corpus:

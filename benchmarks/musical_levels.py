@@ -285,9 +285,9 @@ def main() -> None:
 
         rows = [measured(song.stems, RATE, seed) for seed, song in enumerate(other_songs(options.music))]
     else:
-        from songs import render_song
+        from musical_songs import render_musical_song
 
-        rows = [measured(render_song(seed, 20.0), 44_100, seed) for seed in range(2000, 2000 + options.songs)]
+        rows = [measured(render_musical_song(seed, 20.0), 44_100, seed) for seed in range(2000, 2000 + options.songs)]
     body = table(rows)
     print(body)
     if options.write:

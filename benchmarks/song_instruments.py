@@ -7,6 +7,9 @@ from scipy import signal
 from song_filters import add_at, butter, envelope, hertz, saw
 from song_score import Note, Score
 
+RHYTHM = ("pad", "organ", "epiano", "guitar", "guitar", "piano", "brass")
+LEADS = ("lead", "epiano", "guitar", "piano")
+
 
 def render_bass(rng: np.random.Generator, score: Score, sample_rate: int) -> np.ndarray:
     out = np.zeros(round(score.duration_s * sample_rate))
@@ -77,7 +80,7 @@ def _tone(v: dict[str, float], kind: str, f: float, t: np.ndarray, sample_rate: 
     return sound
 
 
-def _render_synth_part(rng: np.random.Generator, score: Score, notes: list[Note], sample_rate: int, kinds: tuple[str, ...]) -> np.ndarray:
+def render_part(rng: np.random.Generator, score: Score, notes: list[Note], sample_rate: int, kinds: tuple[str, ...]) -> np.ndarray:
     """One chordal or lead instrument [2, T]."""
     out = np.zeros(round(score.duration_s * sample_rate))
     kind = str(rng.choice(kinds))
@@ -104,10 +107,10 @@ def _render_synth_part(rng: np.random.Generator, score: Score, notes: list[Note]
 def render_other(rng: np.random.Generator, score: Score, sample_rate: int) -> np.ndarray:
     out = np.zeros((2, round(score.duration_s * sample_rate)))
     for notes in score.chordal:
-        part = _render_synth_part(rng, score, notes, sample_rate, ("pad", "organ", "epiano", "guitar", "guitar", "piano", "brass"))
+        part = render_part(rng, score, notes, sample_rate, RHYTHM)
         out += _placed(rng, part, sample_rate, 0.5)
     if rng.random() < 0.5:
-        part = _render_synth_part(rng, score, score.lead, sample_rate, ("lead", "epiano", "guitar", "piano"))
+        part = render_part(rng, score, score.lead, sample_rate, LEADS)
         out += _placed(rng, part, sample_rate, 0.3)
     return out
 

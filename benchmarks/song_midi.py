@@ -11,7 +11,8 @@ import numpy as np
 from song_instruments import render_other
 from song_score import Note, Score
 
-SOUND_FONTS = (Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"), Path("/usr/share/sounds/sf2/TimGM6mb.sf2"))
+FREE_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")  # MIT licence
+SOUND_FONTS = (FREE_FONT, Path("/usr/share/sounds/sf2/TimGM6mb.sf2"))
 GM_DRUMS = {
     "kick": (36, 35), "snare": (38, 40), "clap": (39,), "rim": (37,), "hat": (42, 44), "open": (46,), "crash": (49, 57),
     "ride": (51, 59, 53), "tom1": (50, 48), "tom2": (47, 45), "tom3": (43, 41), "shaker": (82, 70, 54), "perc": (56, 62, 63, 64, 76, 75),
