@@ -12,7 +12,7 @@ What depends on what
     ratio        1.5, and RATIO for each dB of punch above usual, of a compressor THRESHOLD_DB above the mean level; 1 more for bass (low
                  frequencies are compressed more than high ones: Pestana, Reiss 2014, measured, as others quote it). The numbers are ours.
     reverb_db    the level of the tail under the part: REVERB_DB, and SPARSE dB between a part that plays all the time and one that never
-                 does; none for bass, 6 dB less for drums. All tails together were 11 to 16 LU below the mix in eight songs (De Man, McNally,
+                 does; none for bass, 6 dB less for drums. All tails together were 11 to 16 LU below the mix in 8 songs (De Man, McNally,
                  Reiss 2017, by its summary: about 14 LU).
     Each has a scatter of a normal deviate, whose size is beside it in `musical_effects`.
 
