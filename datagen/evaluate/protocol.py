@@ -133,6 +133,7 @@ PROTOCOLS: Registry[EvaluationProtocol] = Registry(
         "balance": f"{OURS}.balance:PROTOCOL",
         "blind": f"{OURS}.blind:PROTOCOL",
         "declip": f"{OURS}.declip:PROTOCOL",
+        "edit": f"{OURS}.edit:PROTOCOL",
         "fit": f"{OURS}.fit:PROTOCOL",
         "limit": f"{OURS}.limit:PROTOCOL",
         "musdb": f"{OURS}.musdb:PROTOCOL",
