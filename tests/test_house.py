@@ -106,6 +106,7 @@ SAME_MODULE_NAMES = {
     "blind": "the room of estimates without the dry sound, and their evaluation",
     "edit": "the room of the verb, the kind of pair, and the evaluation of editors",
     "fit": "how a console is fitted, and the evaluation of fits",
+    "labels": "settings as a model trains on them, and the audit of whether they are true",
     "limit": "the kind of pair, and the evaluation of what removes a limiter",
     "loudness": "the room of the meter, and the effect that brings to a loudness",
     "musdb": "the writer of the data set's layout, and the evaluation on it",

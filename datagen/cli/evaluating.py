@@ -154,7 +154,7 @@ def _show(terminal: Terminal, found: Evaluated, is_free: bool) -> None:
     protocol = found.protocol
     terminal.collected |= {"protocol": protocol.name, "source": protocol.source, "data": protocol.free if is_free else "given"}
     terminal.show("figures", figures_table(found), [figure_row(each) for each in found.figures])
-    if is_free:
+    if is_free and protocol.needs_data:
         ran = f"measured on {protocol.free}; " if protocol.free else ""
         terminal.collected["not_run"] = f"needs {protocol.data}"
         terminal.say(f"{ran}not run on the published data: needs {protocol.data}")
@@ -167,7 +167,9 @@ def figures_table(found: Evaluated) -> Table:
     table = Table(title=found.protocol.title, title_justify="left", title_style="bold")
     for heading, least in (("of", 6), ("figure", 6), ("by", 11)):
         table.add_column(heading, overflow="fold", min_width=least)
-    for heading in ("value", "95 % interval", "songs"):
+    has_intervals = any(each.low is not None for each in found.figures)
+    counted = "songs" if found.protocol.needs_data else "values"
+    for heading in ("value", *(["95 % interval"] if has_intervals else []), counted):
         table.add_column(heading, justify="right", no_wrap=True)
     notes: dict[str, int] = {}
     last: tuple[str, str] | None = None
@@ -181,10 +183,11 @@ def figures_table(found: Evaluated) -> Table:
         value = "-" if each.value is None else f"{_text(each.value)} {each.unit}".strip()
         who = f"{'published: ' if each.origin == 'published' else ''}{each.who}{mark}"
         count = "" if each.count is None else str(each.count)
-        table.add_row(each.group if is_new else "", name, who, value, interval, count, style="dim" if each.origin == "published" else None)
+        cells = [each.group if is_new else "", name, who, value, *([interval] if has_intervals else []), count]
+        table.add_row(*cells, style="dim" if each.origin == "published" else None)
         last = (each.group, each.name)
     if not found.figures:
-        table.add_row("nothing", "", "", "", "", "")
+        table.add_row("nothing")
     table.caption, table.caption_justify = "\n".join(f"[{number}] {note}" for note, number in notes.items()) or None, "left"
     return table
 

@@ -3,7 +3,9 @@
 Conventions
     A band with a gain of 0 dB is skipped. A peak has its full gain at its frequency; a shelf has half of its gain, in dB, there.
     q of a peak is its centre frequency over its bandwidth between the points of half the gain; 0.71 gives the steepest shelf without
-    a bump. All bands are minimum-phase: the inverse is the same equaliser with its gains negated, exactly.
+    a bump. Both hold on the frequency axis of the analogue prototype, tan(π f / sample_rate): near half the sample rate a peak is narrower
+    in Hz (at 44.1 kHz a peak of q 1 has 0.75 of the width at 8 kHz, 0.43 at 14 kHz). All bands are
+    minimum-phase: the inverse is the same equaliser with its gains negated, exactly.
 
 References
     The filters of ``stemwright.datagen.effects.dsp.biquads``. ``TYPICAL``: Steinmetz et al. 2024, Diff-MST, the ranges of its equaliser.

@@ -4,10 +4,10 @@
     output     y = x + 10^(wet_db / 20) h * x,        mean over the channels of the energy of h = 1
 
 Conventions
-    rt60 is the decay time of low frequencies; a damping of 1 halves it at 4 kHz. The bands b are octaves, f_b their centres, of
-    white noise drawn from ``seed``, different in each channel. wet_db is the energy of the reverberation against that of the direct
-    sound; minus infinity is off. The pre-delay is rounded to a whole sample and has no gradient. The direct sound is not
-    changed. The response ends at -72 dB; the tail beyond the end of the audio is cut. It runs on the device of the audio.
+    rt60 is the decay time without damping; a damping of 1 shortens it by 4 % in the lowest band, and halves it at 4 kHz. The bands b are
+    octaves, f_b their centres, of white noise drawn from ``seed``, different in each channel. wet_db is the energy of the reverberation
+    against that of the direct sound; minus infinity is off. The pre-delay is rounded to a whole sample and has no gradient. The direct
+    sound is not changed. The response ends at -72 dB; the tail beyond the end of the audio is cut. It runs on the device of the audio.
 
 References
     Moorer 1979 and later: exponentially decaying noise as the late response of a room.
@@ -44,7 +44,7 @@ class Settings(EffectSettings):
     """Decay, pre-delay, damping and level of the room, and the seed of its noise."""
 
     rt60_s: float = setting(
-        0.8, low=0.05, high=10.0, unit="s", scale="log", tolerance=0.1, description="time in which low frequencies fall by 60 dB"
+        0.8, low=0.05, high=10.0, unit="s", scale="log", tolerance=0.1, description="time in which sound falls by 60 dB, without damping"
     )
     pre_delay_ms: float = setting(
         0.0, low=0.0, high=200.0, unit="ms", stepped=True, tolerance=5.0, description="time before the reverberation begins"

@@ -84,7 +84,8 @@ class EvaluationProtocol:
     ``free`` what is evaluated without it, empty: nothing. ``model`` says what ``--model`` may be and what a callable receives and
     returns; empty: no model is given. ``options`` describes those of ``--set NAME=VALUE``.
     ``cases`` raises UsageError, naming what it looked for, where the data is of another layout; ``figures`` makes the measured part of
-    the table, in the order in which it is shown. ``draw(rows, path)`` makes a picture; None: that of the figures.
+    the table, in the order in which it is shown. ``needs_data`` False: there is no data that it was published on, what is free is all.
+    ``draw(rows, path)`` makes a picture; None: that of the figures.
     """
 
     name: str
@@ -97,6 +98,7 @@ class EvaluationProtocol:
     cases: Callable[[EvaluationRequest], Sequence[Case]]
     figures: Callable[[Sequence[Row]], Sequence[Figure]]
     options: Mapping[str, str] = field(default_factory=dict)
+    needs_data: bool = True
     draw: Callable[[Sequence[Row], Path], None] | None = None
 
 
@@ -135,6 +137,7 @@ PROTOCOLS: Registry[EvaluationProtocol] = Registry(
         "declip": f"{OURS}.declip:PROTOCOL",
         "edit": f"{OURS}.edit:PROTOCOL",
         "fit": f"{OURS}.fit:PROTOCOL",
+        "labels": f"{OURS}.labels:PROTOCOL",
         "limit": f"{OURS}.limit:PROTOCOL",
         "musdb": f"{OURS}.musdb:PROTOCOL",
         "removal": f"{OURS}.removal:PROTOCOL",
