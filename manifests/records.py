@@ -315,6 +315,11 @@ class Estimate(Record):
     active: tuple[bool, ...] = Field(description="for each second of the track, whether the stem sounds")
     effects: tuple[EffectEstimate, ...] = Field((), description="effects that were estimated blind, if estimate.effects is set")
     profile: str | None = Field(None, description="the corpus profile that the effect settings are relative to")
+    calibration: Id | None = Field(
+        None,
+        exclude_if=is_none,
+        description="the calibration to the separator that its level, pan and their intervals are by; None: generic",
+    )
 
 
 class Normalisation(Record):

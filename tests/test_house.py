@@ -83,6 +83,7 @@ LAYERS = (
     ("separation", "separation.kernels"),
     ("separation.loudness",),
     ("separation.balance", "separation.stem_files", "separation.jobs"),
+    ("separation.calibrating",),
     ("separation.rules",),
     ("separation.separator",),
     ("separation.demucs",),

@@ -19,6 +19,7 @@ from stemwright.datagen.cli import (
     applying,
     blind_estimates,
     build_run,
+    calibrate_verb,
     checking,
     cleaning,
     configuring,
@@ -341,6 +342,7 @@ app.command(rich_help_panel=LOOK)(reporting.report)
 app.command(rich_help_panel=SHARE)(sharing.export)
 app.command(rich_help_panel=SHARE)(sharing.rebuild)
 app.command(rich_help_panel=WITHOUT)(listening.balance)
+app.command(rich_help_panel=WITHOUT)(calibrate_verb.calibrate)
 app.command(rich_help_panel=WITHOUT)(ruling.rules)
 app.command(rich_help_panel=WITHOUT)(editing.edit)
 app.command(rich_help_panel=WITHOUT)(undoing.undo)

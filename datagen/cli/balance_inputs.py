@@ -48,6 +48,27 @@ def check_stems_alone(stems: object, separation: Mapping[str, Any], *, where: st
         )
 
 
+def ready_separator(stems: str | None, name: str | None) -> Any:
+    """What made given stems, by the name of its calibration; None without a name. Raises UsageError for a name without stems, and for one
+    of which there is no calibration."""
+    if name is None:
+        return None
+    if stems is None:
+        raise UsageError("--stems-of names the separator of ready stems; expected --stems FOLDER with it")
+    from stemwright.separation.balance.kept_calibrations import kept_calibrations, key_of, place_of_calibrations
+    from stemwright.separation.calibrating.ready_stems import ReadyStems
+
+    try:
+        found = ReadyStems(name, stems)
+    except ValueError as error:
+        raise UsageError(f"--stems-of: {error}") from error
+    kept = kept_calibrations(place_of_calibrations())
+    if key_of(found) not in [each.key for each in kept]:
+        known = ", ".join(str(each.identity["stems_of"]) for each in kept if "stems_of" in each.identity) or "none"
+        raise UsageError(f"there is no calibration of ready stems called {name!r} (kept: {known}); make one: stemwright calibrate --stems")
+    return found
+
+
 def mixture_files() -> list[str]:
     """What the mixture is called in a folder that is a multitrack."""
     from stemwright.manifests.sound.formats import READABLE_SUFFIXES
@@ -90,10 +111,10 @@ def kept_stems(folder: Path | None, songs: Sequence[NamedSong], *, force: bool, 
                 f"--save-stems {folder}: {place} exists; name another folder, measure in it with --stems {folder}, or use --force"
             )
 
-    def keep(path: Path, stems: dict[str, Audio], sample_rate: int, origin: str) -> None:
+    def keep(path: Path, stems: dict[str, Audio], sample_rate: int, origin: str, key: str) -> None:
         from stemwright.separation.balance.saved_stems import save_stems
 
-        save_stems(places[path], stems, sample_rate, origin)
+        save_stems(places[path], stems, sample_rate, origin, key)
 
     return keep
 

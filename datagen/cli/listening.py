@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stemwright.datagen.cli import completion, grouping
-from stemwright.datagen.cli.balance_inputs import check_outputs, kept_stems, songs_to_measure
+from stemwright.datagen.cli.balance_inputs import check_outputs, kept_stems, ready_separator, songs_to_measure
 from stemwright.datagen.cli.grouping import ByOption
 from stemwright.datagen.cli.options import (
     DeviceOption,
@@ -24,6 +24,7 @@ from stemwright.datagen.cli.options import (
     OtherSeparatorOption,
     PrecisionOption,
     SongStemsOption,
+    StemsOfOption,
     TrustPickleOption,
 )
 from stemwright.datagen.cli.running import check_alone, exit_code, fetching
@@ -81,6 +82,7 @@ def balance(
     precision: PrecisionOption = None,
     separator: OtherSeparatorOption = None,
     drums_model: DrumsModelOption = None,
+    stems_of: StemsOfOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     by: ByOption = None,
@@ -118,7 +120,7 @@ def balance(
     drawn = grouping.Plot.of(plot, dark=dark)
     if corpus_folder := grouping.corpus_among(songs):
         unused: dict[str, Any] = {"sections": sections, "stems": stems, "model": model, "model_folder": model_folder, **how}
-        unused |= {"against": against, "save_stems": save_stems, "drums_model": drums_model, "force": force}
+        unused |= {"against": against, "save_stems": save_stems, "drums_model": drums_model, "force": force, "stems_of": stems_of}
         grouping.balance_of_corpus(terminal, corpus_folder, by, csv, drawn, unused)
     named = songs_to_measure(songs, stems, {"model": model, "model_folder": model_folder, **how, "drums_model": drums_model})
     paths = [song.path for song in named.songs]
@@ -129,7 +131,7 @@ def balance(
     columns = grouping.columns_of_songs([*(path for path in songs if path.suffix.lower() in grouping.LISTS), *paths], by)
     corpus = _compared(terminal, paths, against)
     readable, rejected = _readable(terminal, named)  # before a model is looked for, which may take long
-    listening = None
+    listening = ready_separator(stems, stems_of)
     if any(song.stems is None for song in readable):
         listening = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
         listening = apart(listening, drums_model, how, partial(separator_for, offline=offline, trust_pickle=trust_pickle))

@@ -183,6 +183,12 @@ SongStemsOption = Annotated[
         rich_help_panel=SEPARATION,
     ),
 ]
+StemsOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stems-of", metavar="NAME", help="What separator made --stems: the name of its calibration.", rich_help_panel=SEPARATION
+    ),
+]
 OneModelOption = Annotated[
     str | None,
     typer.Option(

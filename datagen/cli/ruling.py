@@ -156,6 +156,7 @@ Found = tuple[list["Song"], list[str | None], list[dict[str, str]]]  # songs, th
 def _of_corpus(terminal: Terminal, folder: Path, by: str | None, chosen: Sequence[Rule]) -> Found:
     """What was measured of each track of a corpus."""
     from stemwright.datagen.run.corpus import Corpus
+    from stemwright.datagen.run.corpus_calibrations import of_corpus
     from stemwright.datagen.run.track_rules import hear_track, tracks_with_stems
     from stemwright.separation.balance.basis import basis_of
     from stemwright.separation.balance.song_values import columns_of
@@ -167,12 +168,12 @@ def _of_corpus(terminal: Terminal, folder: Path, by: str | None, chosen: Sequenc
     grouping.say_what_separated(terminal, folder)
     tracks = tracks_with_stems(corpus)
     grouped = _groups([(track.title, columns_of(track)) for track, _ in tracks], by)
-    needed = quantities_of(chosen, len(tracks))
+    needed, calibrations = quantities_of(chosen, len(tracks)), of_corpus(corpus)
 
     def measure(number: int, report: Callable[[float], None]) -> Song:
         track, stems = tracks[number]
         report(0.0)
-        found = measure_quantities(hear_track(stems, corpus.folder), needed)
+        found = measure_quantities(hear_track(stems, corpus.folder, calibrations.of_track(track, stems[0])), needed)
         origin = stems[0].origin
         return Song(track.title, found, track.year, track.genre, basis_of(origin), origin, track.audio.path)
 

@@ -65,13 +65,14 @@ def track_balance_table(track: TrackBalance) -> Table:
     from rich.table import Table
 
     from stemwright.datagen.cli.cells import lines_cell
-    from stemwright.separation.balance.basis import sentence, sentence_on_parts
+    from stemwright.separation.balance.basis import sentence, sentence_on_calibration, sentence_on_parts
     from stemwright.separation.balance.image_words import DASH, image_in_words
 
     loudness = track.loudness
     title = f"{track.title}  {loudness.integrated_lufs:.1f} LUFS, range {_finite(loudness.range_lu)} LU"
     title += f", true peak {_finite(loudness.true_peak_dbtp, sign=True)} dBTP, PLR {_finite(track.plr_db)} dB"
-    said = filter(None, [sentence(track.basis, track.origin), sentence_on_parts(track.parts_origin)])
+    calibrated = sentence_on_calibration(track.basis, track.origin, track.calibration_songs)
+    said = filter(None, [sentence(track.basis, track.origin), calibrated, sentence_on_parts(track.parts_origin)])
     table = Table(title=lines_cell("bold", title, *said), title_justify="left")
     table.add_column("stem", overflow="fold", min_width=6)
     ranged = any(stem.present and stem.level_high_lu - stem.level_low_lu >= SHOWN_LU for stem in track.stems.values())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from stemwright.datagen.public.song_stems import DEFAULT_MODEL, Model, check_one, separator_from
 from stemwright.datagen.public.sound_files import naming
-from stemwright.separation.balance.basis import sentence
+from stemwright.separation.balance.basis import sentence, sentence_on_calibration
 from stemwright.separation.balance.image_words import image_in_words
 from stemwright.separation.balance.recordings import measure_recording
 from stemwright.separation.balance.track_balance import TrackBalance, table_rows
@@ -58,7 +58,8 @@ class Balance(TrackBalance):
 
     def table(self) -> str:
         """The levels as text for a terminal or a note, one line per stem, with what they rest on."""
-        loudness = f"{self.title}  {self.loudness.integrated_lufs:.1f} LUFS, {sentence(self.basis, self.origin)}"
+        said = filter(None, [sentence(self.basis, self.origin), sentence_on_calibration(self.basis, self.origin, self.calibration_songs)])
+        loudness = f"{self.title}  {self.loudness.integrated_lufs:.1f} LUFS, {', '.join(said)}"
         rows = [("stem", "level LU", "80 % range", "to rest LU", "pan", "width", "plays")]
         for name, stem in self.stems.items():
             if not stem.present:

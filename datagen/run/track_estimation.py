@@ -28,7 +28,7 @@ from stemwright.manifests.sound.decoding import blocks, load
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.wording import unreadable_stem
 from stemwright.separation.balance.given_levels import CLOSES_DB, measure_given
-from stemwright.separation.balance.level_estimators import calibration_for
+from stemwright.separation.balance.level_estimators import Calibration, calibration_for
 from stemwright.separation.balance.measure import Energies, StemBalance, balances_of, energies_in_blocks, left_db
 from stemwright.separation.jobs import BLOCK_FRAMES
 from stemwright.separation.loudness.meter import BLOCK_STEP_HOPS, MOMENTARY_HOPS, gated_loudness, to_lufs, window_means
@@ -41,22 +41,34 @@ GIVEN_RULES = 1  # raised when the levels of such stems are measured differently
 READ_FRAMES = 1 << 16  # of each stem at a time: all of them fit the processor's cache
 SOUNDING_SHARE = 0.5  # of a second
 SOUNDING_RANGE_LU = 20.0  # below the stem's own integrated loudness
+Calibrated = tuple[Sequence[Stem], Calibration | None]  # the stems of a track, and the calibration to their separator
 MOMENTARY_S = 0.4  # BS.1770-5: the window of the momentary loudness
 
 
-def cache_key(stems: Sequence[Stem], profile: ProfileFile | None = None) -> str:
-    """The id of estimating one track: of its stems, this version and, where effects are estimated, the profile and which they are."""
+def cache_key(stems: Sequence[Stem], profile: ProfileFile | None = None, calibration: Calibration | None = None) -> str:
+    """The id of estimating one track: of its stems, this version and, where effects are estimated, the profile and which they are; and of
+    the calibration to their separator, where there is one."""
     effects = {} if profile is None else {"profile": profile.id, "effects": list(ESTIMATES)}
     given = {"given": GIVEN_RULES} if stems[0].origin == REFERENCE_ORIGIN else {}
-    return content_id({"stems": [stem.id for stem in stems], "estimate": "balance and peak", "version": __version__, **given, **effects})
+    calibrated = {} if calibration is None else {"calibration": calibration.id}
+    return content_id(
+        {"stems": [stem.id for stem in stems], "estimate": "balance and peak", "version": __version__, **given, **effects, **calibrated}
+    )
 
 
-def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | None = None) -> list[Estimate]:
+def estimate_calibrated(work: Calibrated, corpus: Path, profile: ProfileFile | None = None) -> list[Estimate]:
+    """The task of a track: ``estimate_track`` by the calibration to the separator of its stems."""
+    return estimate_track(work[0], corpus, profile, calibration=work[1])
+
+
+def estimate_track(
+    stems: Sequence[Stem], corpus: Path, profile: ProfileFile | None = None, *, calibration: Calibration | None = None
+) -> list[Estimate]:
     """Measures the stems of one track against their sum and, with a profile, estimates their effects. Raises Refused when nothing can be
     measured.
     """
-    sample_rate, task = stems[0].audio.sample_rate, cache_key(stems, profile)
-    read, energies, balances = measured_balances(stems, corpus)
+    sample_rate, task = stems[0].audio.sample_rate, cache_key(stems, profile, calibration)
+    read, energies, balances = measured_balances(stems, corpus, calibration=calibration)
     rows = []
     for stem, own, peak in zip(stems, energies.own, read.peaks, strict=True):
         blind: dict[str, Any] = {}
@@ -68,16 +80,17 @@ def estimate_track(stems: Sequence[Stem], corpus: Path, profile: ProfileFile | N
             effects = effect_rows(stem.name, _loaded(corpus, stem), sample_rate, profile.read())
             blind = {"effects": effects, "profile": profile.id}
         active = sounding_seconds(own, energies.edges, read.num_frames, sample_rate)
-        rows.append(row_of(stem, balances[stem.name], peak, {"cache_key": task, "active": active, **blind}))
+        used = {} if calibration is None else {"calibration": calibration.id}
+        rows.append(row_of(stem, balances[stem.name], peak, {"cache_key": task, "active": active, **blind, **used}))
     return rows
 
 
 def measured_balances(
-    stems: Sequence[Stem], corpus: Path, keep: Callable[[Audio], None] = lambda _: None
+    stems: Sequence[Stem], corpus: Path, keep: Callable[[Audio], None] = lambda _: None, *, calibration: Calibration | None = None
 ) -> tuple[TrackReading, Energies, dict[str, StemBalance]]:
     """What was read of a track's stems, their energies, and their balance; ``keep`` receives the mixture, block for block [C, t].
 
-    Raises Refused when nothing can be measured.
+    ``calibration`` is that to their separator, if there is one. Raises Refused when nothing can be measured.
     """
     sample_rate, is_given = stems[0].audio.sample_rate, stems[0].origin == REFERENCE_ORIGIN
     read = TrackReading(stems, corpus, given=is_given, keep=keep)
@@ -87,8 +100,8 @@ def measured_balances(
         if is_given and left_lu >= CLOSES_DB:
             balances = _of_given(stems, corpus)
         else:
-            calibration = calibration_for(stems[0].origin)
-            balances = balances_of(energies, [stem.name for stem in stems], sample_rate, calibration, left_lu=left_lu)
+            its = calibration or calibration_for(stems[0].origin)
+            balances = balances_of(energies, [stem.name for stem in stems], sample_rate, its, left_lu=left_lu)
     except ValueError as error:
         raise Refused(str(error)) from error
     return read, energies, balances

@@ -17,6 +17,7 @@ from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.grouped_rows import GroupedRows
 from stemwright.manifests.records import Stem, Track
 from stemwright.manifests.sound.formats import Audio
+from stemwright.separation.balance.level_estimators import Calibration
 from stemwright.separation.loudness.meter import measure_loudness
 from stemwright.separation.rules.quantities import Heard
 
@@ -32,10 +33,10 @@ def _ids(stems: GroupedRows[Stem]) -> Iterator[str]:
     yield from stems
 
 
-def hear_track(stems: Sequence[Stem], corpus: Path) -> Heard:
+def hear_track(stems: Sequence[Stem], corpus: Path, calibration: Calibration | None = None) -> Heard:
     """What rules are measured of in one track. Raises Refused when nothing can be measured: a silent mixture, a stem that is missing."""
     blocks: list[Audio] = []
-    _, _, balances = measured_balances(stems, corpus, blocks.append)
+    _, _, balances = measured_balances(stems, corpus, blocks.append, calibration=calibration)
     mixture = np.concatenate(blocks, axis=1) * np.float32(db_to_gain(-stems[0].gain_db))
     sample_rate = stems[0].audio.sample_rate
     return Heard(mixture, sample_rate, measure_loudness(mixture, sample_rate), balances)

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, TypeAlias, get_args
 
+from stemwright.manifests.wording import counted
+
 Basis: TypeAlias = Literal["measured", "estimated", "demonstration"]
 
 MEASURED: Basis = "measured"
@@ -45,6 +47,15 @@ def rough(origins: Iterable[str]) -> str:
 def sentence_on_parts(parts_origin: str) -> str:
     """What the levels of parts of stems mean, "drums/kick"; "" where no stem was taken apart."""
     return f"parts separated by {model_of(parts_origin)}; their 80 % ranges are not calibrated" if parts_origin else ""
+
+
+def sentence_on_calibration(basis: Basis, origin: str, songs: int) -> str:
+    """What intervals of separated stems rest on: so many songs of the user's, or what is true of separators in general; "" for others."""
+    if songs:
+        return f"calibrated to {model_of(origin)} on {counted(songs, 'song')}"
+    if basis != ESTIMATED or not model_of(origin):
+        return ""
+    return f"generic ranges, not calibrated to {model_of(origin)}: see stemwright calibrate"
 
 
 def sentence(basis: Basis, origin: str = "") -> str:

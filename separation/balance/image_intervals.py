@@ -19,7 +19,7 @@ References
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from stemwright.separation.balance.panorama import Image
@@ -43,7 +43,8 @@ class ImageCalibration:
 
     Pan: ``place``, and so much for each unit by which two readings of it are ``apart``, and by which the mixture is wide (``spread``).
     Width: towards 0 ``narrower`` and a share ``narrowed`` of it, towards 1 ``wider``. Playing: ``less``, and so much for each LU of the gap
-    (``per_gap``); never more, since a separator rather fills a rest than makes one.
+    (``per_gap``); never more, since a separator rather fills a rest than makes one. For one separator, by multitracks: the pan is
+    moved by a share ``to_shared`` of the way to the pan of what is shared, and from the middle ``outwards`` by a share of itself.
     """
 
     place: float = 0.0
@@ -54,19 +55,31 @@ class ImageCalibration:
     wider: float = 0.0
     less: float = 0.0
     per_gap: float = 0.0
+    to_shared: float = 0.0
+    outwards: float = 0.0
+
+    def pan_of(self, pan: float, seen: Seen) -> float:
+        """The pan of a stem that is separated at ``pan``, corrected."""
+        shared = pan if seen.shared_pan is None else seen.shared_pan
+        return (
+            pan
+            if self.to_shared == self.outwards == 0.0
+            else max(-1.0, min(1.0, pan + self.to_shared * (shared - pan) + self.outwards * pan))
+        )
 
     def times(self, factor: float) -> ImageCalibration:
         """The same for intervals so many times as wide."""
-        return ImageCalibration(*(getattr(self, name) * factor for name in self.__dataclass_fields__))
+        return replace(self, **{name: getattr(self, name) * factor for name in WIDTHS})
 
 
 def image_fields(image: Image | None, seen: Seen, calibration: ImageCalibration) -> dict[str, Any]:
     """The fields of a stem's balance for its image, {name: value}; None where there is none."""
     if image is None:
         return dict.fromkeys(FIELDS)
-    pan = pan_interval(image.pan, seen, calibration)
+    found = calibration.pan_of(image.pan, seen)
+    pan = pan_interval(found, seen, calibration)
     width = width_interval(image.width, seen, calibration)
-    return dict(zip(FIELDS, (image.pan, *pan, image.width, *width, image.correlation), strict=True))
+    return dict(zip(FIELDS, (found, *pan, image.width, *width, image.correlation), strict=True))
 
 
 def pan_interval(pan: float, seen: Seen, calibration: ImageCalibration) -> tuple[float, float]:
@@ -99,6 +112,7 @@ def _within(low: float, high: float, *, lowest: float = 0.0) -> tuple[float, flo
     return (max(lowest, low), min(1.0, high))
 
 
+WIDTHS = ("place", "apart", "spread", "narrower", "narrowed", "wider", "less", "per_gap")
 EXACT_IMAGE = ImageCalibration()
 SEPARATED_IMAGE = ImageCalibration(place=0.02, apart=0.36, narrower=0.01, narrowed=0.95, wider=0.01, per_gap=0.02)
 BUNDLED_IMAGE = ImageCalibration(apart=1.17, spread=1.08, narrowed=1.0, wider=0.12, less=0.06)

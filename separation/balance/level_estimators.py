@@ -6,7 +6,8 @@
             positively correlated sources make it read high.
     point   between the two: cross, less a correction that grows with their gap up to a bound.
 
-The constants of a ``Calibration`` were fitted by benchmarks/balance_accuracy.py on songs that no test uses.
+The constants of a ``Calibration`` were fitted by benchmarks/balance_accuracy.py on songs that no test uses. What a user's own multitracks
+say about one separator is added to the point, as a ``Correction`` (``stemwright.separation.calibrating``).
 
 Conventions
     Levels are in LU against the loudness of the mixture; arrays of levels have any shape. Blocks are mean squares of 0.4 s windows every
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +52,53 @@ class Margin:
     bound_lu: float
     gap_lu: float
     per_gap: float
+    least_lu: float = 0.0
 
     def at(self, gap_lu: Array) -> Array:
         """The margin at gaps of any shape."""
         gap = np.abs(gap_lu)
-        return self.bound_lu * (1 - np.exp(-gap / self.gap_lu)) + self.per_gap * gap
+        return self.least_lu + self.bound_lu * (1 - np.exp(-gap / self.gap_lu)) + self.per_gap * gap
+
+    def times(self, factor: float, least_lu: float) -> Margin:
+        """So many times as wide, ``least_lu`` besides."""
+        return Margin(factor * self.bound_lu, self.gap_lu, factor * self.per_gap, factor * least_lu)
+
+
+SHALLOWEST_LU, DEEPEST_LU = -3.0, 6.0  # gaps beyond count as these in a correction
+MIDDLE_LU, PER_LEVEL_LU = -10.0, 10.0  # of levels: where the share of the gap does not depend on them, and in what unit it does
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What multitracks say about the levels of one separator: LU that are added to the point of a stem.
+
+    For all stems, an offset and a share of the gap between naive and cross; that share changes with each 10 LU of level, and with the share
+    of the mixture that the stems leave. ``stems`` are a further offset and share by name, and how many times as wide as those of all stems
+    its intervals are: (name, offset_lu, per_gap, spread).
+    """
+
+    offset_lu: float = 0.0
+    per_gap: float = 0.0
+    per_level: float = 0.0
+    per_left: float = 0.0
+    stems: tuple[tuple[str, float, float, float], ...] = ()
+
+    def at(self, name: str, naive_lu: Array, cross_lu: Array, left: float) -> Array:
+        """The correction for finite levels of any shape; of a name that is not among ``stems``, that for all."""
+        offset, share = next(((offset, share) for stem, offset, share, _ in self.stems if stem == name), (0.0, 0.0))
+        one, gap, by_level, by_left = correction_terms(naive_lu, cross_lu, left)
+        return (self.offset_lu + offset) * one + (self.per_gap + share) * gap + self.per_level * by_level + self.per_left * by_left
+
+    def spread_of(self, name: str) -> float:
+        """How many times as wide the intervals of a stem are; 1 for a name that is not among ``stems``."""
+        return next((spread for stem, _, _, spread in self.stems if stem == name), 1.0)
+
+
+def correction_terms(naive_lu: Array, cross_lu: Array, left: Array | float) -> Array:
+    """What a ``Correction`` is a weighted sum of: one, the bounded gap, and its products with level and left; [4, ...]."""
+    gap = np.clip(np.asarray(cross_lu) - naive_lu, SHALLOWEST_LU, DEEPEST_LU)
+    level = (np.clip(cross_lu, ABSENT_LU, 0.0) - MIDDLE_LU) / PER_LEVEL_LU
+    return np.stack([np.ones_like(gap), gap, gap * level, gap * np.clip(left, -0.5, 0.5)])
 
 
 @dataclass(frozen=True)
@@ -67,6 +110,8 @@ class Calibration:
     that leave much of the mixture to no stem: the cross-energies of all stems are then raised by one factor, so that their sum is the
     mixture's energy, as it is for uncorrelated sources. With a ``closure_share`` an interval is at least as wide as ``closure_margin``.
     ``image`` is for pan, width and the share of the time in which a stem plays; ``basis`` says what levels of this kind are called.
+    ``correction`` is added to the points of stems, ``rest_correction`` to those of everything but a stem. ``id`` says which calibration to
+    one separator it is ("" for the ones here), ``songs`` on how many it was made.
     """
 
     correction_lu: float
@@ -80,6 +125,10 @@ class Calibration:
     closure_share: float = 0.0
     image: ImageCalibration = EXACT_IMAGE
     basis: Basis = ESTIMATED
+    correction: Correction = Correction()
+    rest_correction: Correction = Correction()
+    id: str = ""
+    songs: int = 0
 
 
 SEPARATED = Calibration(
@@ -171,20 +220,36 @@ def point_between(naive_lu: Array, cross_lu: Array, calibration: Calibration) ->
     return cross_lu - np.minimum(calibration.correction_lu * (1 - np.exp(-gap / calibration.gap_lu)), gap)
 
 
-def interval_around(point_lu: Array, gap_lu: Array, low: Margin, high: Margin) -> tuple[Array, Array]:
-    """Ends of the interval around points whose naive and cross estimates differ by ``gap_lu``."""
-    return point_lu - low.at(gap_lu), point_lu + high.at(gap_lu)
+def interval_around(point_lu: Array, gap_lu: Array, low: Margin, high: Margin, spread: Array | float = 1.0) -> tuple[Array, Array]:
+    """Ends of the interval around points whose naive and cross estimates differ by ``gap_lu``, ``spread`` times as wide as usual."""
+    return point_lu - spread * low.at(gap_lu), point_lu + spread * high.at(gap_lu)
 
 
-def estimate_level(stem_blocks: Array, cross_blocks: Array, mixture_lufs: float, calibration: Calibration) -> LevelEstimate:
+class Shared(NamedTuple):
+    """What a stem's point is corrected by besides its levels: its name, and the share of the mixture that all stems leave."""
+
+    name: str = ""
+    left: float = 0.0
+
+
+UNNAMED = Shared()
+
+
+def estimate_level(
+    stem_blocks: Array, cross_blocks: Array, mixture_lufs: float, calibration: Calibration, shared: Shared = UNNAMED, *, rest: bool = False
+) -> LevelEstimate:
     """Level of a stem from its block energies and its block cross-energies with the mixture; negative cross-energies count as none.
 
-    Where naive or cross is -inf, so are the point and its interval.
+    Where naive or cross is -inf, so are the point and its interval. ``rest``: of everything but the stem.
     """
     naive = gated_loudness(stem_blocks) - mixture_lufs
     cross = gated_loudness(np.maximum(cross_blocks, 0.0)) - mixture_lufs
     if not (math.isfinite(naive) and math.isfinite(cross)):
         return LevelEstimate(naive, cross, -math.inf, -math.inf, -math.inf)
-    point = point_between(np.array(naive), np.array(cross), calibration)
-    low, high = interval_around(point, np.array(cross - naive), calibration.low, calibration.high)
+    correction = calibration.rest_correction if rest else calibration.correction
+    point = point_between(np.array(naive), np.array(cross), calibration) + correction.at(
+        shared.name, np.array(naive), np.array(cross), shared.left
+    )
+    spread = correction.spread_of(shared.name)
+    low, high = interval_around(point, np.array(cross - naive), calibration.low, calibration.high, spread)
     return LevelEstimate(naive, cross, float(point), float(low), float(high))

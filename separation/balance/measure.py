@@ -27,6 +27,7 @@ from stemwright.separation.balance.level_estimators import (
     SEPARATED,
     Calibration,
     LevelEstimate,
+    Shared,
     calibration_named,
     closure_margin,
     estimate_level,
@@ -187,13 +188,16 @@ def _spans(active: NDArray[np.bool_], end_s: Array, window_s: float) -> tuple[tu
     return tuple(spans)
 
 
-def _trajectory(own: Array, cross: Array, mixture: Array, end_s: Array, calibration: Calibration) -> Trajectory:
-    """Applies the estimator to every three-second window; each argument is a mean square per window, [N]."""
+def _trajectory(sums: tuple[Array, Array, Array], end_s: Array, calibration: Calibration, shared: Shared) -> Trajectory:
+    """Applies the estimator to every three-second window, by mean squares per window of stem, cross-energy and mixture, [N] each."""
+    own, cross, mixture = sums
     levels = to_lufs(np.stack([mixture, own, np.maximum(cross, 0.0)]))
     phrase = np.isfinite(levels).all(0)
     reference, naive, cross_lufs = np.where(phrase, levels, 0.0)
-    point = point_between(naive - reference, cross_lufs - reference, calibration)
-    low, high = interval_around(point, cross_lufs - naive, calibration.window_low, calibration.window_high)
+    naive, cross_lu = naive - reference, cross_lufs - reference
+    point = point_between(naive, cross_lu, calibration) + calibration.correction.at(shared.name, naive, cross_lu, shared.left)
+    margins = (calibration.window_low, calibration.window_high)
+    low, high = interval_around(point, cross_lu - naive, *margins, calibration.correction.spread_of(shared.name))
     return Trajectory(end_s, *(np.where(phrase, values, -np.inf) for values in (point, low, high)))
 
 
@@ -203,6 +207,12 @@ def closing_factor(mixture: Array, cross: Array) -> float:
     """
     shared = float(np.maximum(cross.sum(-1), 0.0).sum())
     return float(mixture.sum()) / shared if shared > 0 else 1.0
+
+
+def left_share(mixture: Array, cross: Array) -> float:
+    """The share of a mixture's energy, [K], that stems do not share with it, by their cross-energies, [S, K]; below 0 for louder stems."""
+    whole = float(mixture.sum())
+    return 1.0 - float(cross.sum()) / whole if whole > 0 else 0.0
 
 
 def measure_balance(
@@ -260,10 +270,11 @@ def balances_of(
     mixture_lufs = gated_loudness(window_means(energies.mixture, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0])
     if not math.isfinite(mixture_lufs):
         raise ValueError("expected an audible mixture, got silence (nothing above -70 LUFS); levels against it are undefined")
+    left = left_share(energies.mixture, energies.cross[together])
     energies = replace(energies, cross=energies.cross * raised[:, None])
     found = {}
     for number, name in enumerate(names):
-        found[name] = _measure_stem(energies, number, mixture_lufs, sample_rate, calibration)
+        found[name] = _measure_stem(energies, number, mixture_lufs, sample_rate, calibration, Shared(name, left))
     return found if left_lu == -math.inf else {name: _widened(stem, left_lu, calibration.closure_share) for name, stem in found.items()}
 
 
@@ -302,14 +313,16 @@ def _widened(stem: StemBalance, left_lu: float, share: float) -> StemBalance:
     )
 
 
-def _measure_stem(energies: Energies, number: int, mixture_lufs: float, sample_rate: int, calibration: Calibration) -> StemBalance:
+def _measure_stem(
+    energies: Energies, number: int, mixture_lufs: float, sample_rate: int, calibration: Calibration, shared: Shared
+) -> StemBalance:
     own, cross, mixture, edges = energies.own[number], energies.cross[number], energies.mixture, energies.edges
     (blocks, ends), (cross_blocks, _), (mixture_blocks, _) = (
         window_means(sums, edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS) for sums in (own, cross, mixture)
     )
-    level = estimate_level(blocks, cross_blocks, mixture_lufs, calibration)
+    level = estimate_level(blocks, cross_blocks, mixture_lufs, calibration, shared)
     rest_blocks = np.maximum(mixture_blocks - 2 * cross_blocks + blocks, 0.0)  # |x - s|² = |x|² - 2<s, x> + |s|²
-    rest = estimate_level(rest_blocks, mixture_blocks - cross_blocks, mixture_lufs, calibration)
+    rest = estimate_level(rest_blocks, mixture_blocks - cross_blocks, mixture_lufs, calibration, shared, rest=True)
     note = _absence(level, own, cross, mixture, calibration.absent_lu)
     loudness_lufs = level.naive_lu + mixture_lufs
     gap_lu = max(level.cross_lu - level.naive_lu, 0.0) if not note else 0.0
@@ -339,7 +352,7 @@ def _measure_stem(energies: Energies, number: int, mixture_lufs: float, sample_r
         active_low=playing[0],
         active_high=playing[1],
         active_spans_s=_spans(active, ends / sample_rate, MOMENTARY_HOPS / HOPS_PER_S),
-        trajectory=_trajectory(short_own, short_cross, short_mixture, short_ends / sample_rate, calibration),
+        trajectory=_trajectory((short_own, short_cross, short_mixture), short_ends / sample_rate, calibration, shared),
         bands=(),
     )
 

@@ -92,7 +92,7 @@ def named_songs(paths: Sequence[Path], stems: str | None = None) -> NamedSongs:
         rejected += found.rejected
         notes += found.notes
     if stems is not None:
-        songs = [replace(song, stems=_filled(stems, song.path)) for song in songs]
+        songs = [replace(song, stems=filled_pattern(stems, song.path)) for song in songs]
     return NamedSongs(tuple(songs), tuple(rejected), tuple(notes))
 
 
@@ -204,7 +204,7 @@ def _of_list(path: Path) -> NamedSongs:
 def _of_columns(root: Path, song: Path, columns: Mapping[str, str]) -> Path | Files | None:
     """The stems that the columns of a list name for one song. Raises ValueError for a file that is not there."""
     if folder := columns.get(STEMS_COLUMN):
-        return _filled(str(root / folder), song)
+        return filled_pattern(str(root / folder), song)
     files = {name_from(name): root / text for name, text in columns.items() if PurePosixPath(text).suffix.lower() in READABLE_SUFFIXES}
     if missing := next((file for file in files.values() if not file.is_file()), None):
         raise ValueError(f"the list names {missing} as one of its stems, and there is no such file")
@@ -233,7 +233,7 @@ def song_name(song: Path) -> str:
         raise UsageError(f"{song} has no name for a folder of its stems: {error}; rename it") from error
 
 
-def _filled(pattern: str, song: Path) -> Path:
+def filled_pattern(pattern: str, song: Path) -> Path:
     """The folder that a pattern names for a song."""
     filled = {"song": song_name(song) if "{song}" in pattern else "", "folder": str(song.parent)}
     return Path(re.sub(r"\{(song|folder)\}", lambda found: filled[found[1]], pattern))

@@ -21,16 +21,17 @@ from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.stem_names import MIXTURE_NAMES
 from stemwright.separation.balance.basis import MEASURED, OF_STEM, REFERENCE_ORIGIN
 from stemwright.separation.balance.given_levels import given_balance
-from stemwright.separation.balance.level_estimators import calibration_for
+from stemwright.separation.balance.kept_calibrations import calibration_of, key_of
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.balance.mixture_line import mixture_course
 from stemwright.separation.balance.music import Music
 from stemwright.separation.balance.own_stems import Files, load_own, multitrack_files
-from stemwright.separation.balance.saved_stems import saved_stems
+from stemwright.separation.balance.saved_stems import SavedStems, saved_stems
 from stemwright.separation.balance.track_balance import TrackBalance, measure_track
 from stemwright.separation.loudness.meter import measure_loudness
 
-Keep: TypeAlias = Callable[[Path, dict[str, Audio], int, str], None]  # receives song, separated stems, their rate and origin
+# Receives song, separated stems, their rate, their origin and the key of the separator that made them.
+Keep: TypeAlias = Callable[[Path, dict[str, Audio], int, str, str], None]
 Hear: TypeAlias = Callable[[Audio, int], Music]  # receives the mixture and its sample rate
 
 
@@ -63,28 +64,31 @@ def measure_recording(
     separator.
 
     The levels of given stems are those that they have in the mixture (``stemwright.separation.balance.given_levels``), with intervals as
-    wide as what is left asks; those that ``save_stems`` wrote are measured as when they were separated. ``on_share`` receives the
+    wide as what is left asks; those that ``save_stems`` wrote are measured as when they were separated, and so are all where the separator
+    is one that has separated already (``stemwright.separation.calibrating.ready_stems``). ``on_share`` receives the
     progress of separation, 0 to 1; ``keep`` the separated stems; ``hear`` the mixture, for what the recording is as music. Raises Refused
     for a recording that cannot be read or separated, and ValueError as ``measure_track`` and ``multitrack_files`` do.
     """
     if stems is not None or path.is_dir():
-        return _measure_own(path, stems, hear)
+        return _measure_own(path, stems, hear, separator)
     mixture, sample_rate = load_song(path)
     heard = {"on_share": on_share} if on_share else {}  # a third-party separator may not take it
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
     if keep is not None:
-        keep(path, separated, rate, separator.origin)
-    found = _measure_separated(path, resample(mixture, sample_rate, rate), separated, rate, separator.origin, hear)
+        keep(path, separated, rate, separator.origin, key_of(separator))
+    made = SavedStems({}, separator.origin, rate, 0, key_of(separator))
+    found = _measure_separated(path, resample(mixture, sample_rate, rate), separated, made, hear)
     return replace(found, parts_origin=getattr(separator, "parts_origin", ""))
 
 
-def _measure_separated(
-    path: Path, mixture: Audio, stems: dict[str, Audio], sample_rate: int, origin: str, hear: Hear | None
-) -> TrackBalance:
+def _measure_separated(path: Path, mixture: Audio, stems: dict[str, Audio], made: SavedStems, hear: Hear | None) -> TrackBalance:
+    """Of separated stems, at the rate of ``made``, which says by which separator they were made."""
+    sample_rate, origin = made.sample_rate, made.origin
+    calibration = calibration_of(origin, made.key)
     parts = {name: audio for name, audio in stems.items() if OF_STEM in name}  # of stems that were taken apart
     whole = {name: audio for name, audio in stems.items() if name not in parts}
-    found = measure_track(title_of(path), mixture, whole, sample_rate, calibration=calibration_for(origin))
+    found = measure_track(title_of(path), mixture, whole, sample_rate, calibration=calibration)
     if parts:
         found = replace(found, stems=_beneath(found.stems, measure_balance(mixture, parts, sample_rate)))
     return replace(found, origin=origin, path=str(path), music=hear(mixture, sample_rate) if hear else None)
@@ -99,13 +103,15 @@ def _beneath(stems: dict[str, StemBalance], parts: dict[str, StemBalance]) -> di
     return found
 
 
-def _measure_own(path: Path, stems: Path | Files | None, hear: Hear | None) -> TrackBalance:
+def _measure_own(path: Path, stems: Path | Files | None, hear: Hear | None, separator: Any) -> TrackBalance:
     song, files = (path, stems) if isinstance(stems, Mapping) else multitrack_files(path, stems)
     if (saved := saved_stems(files)) is not None:
         mixture, sample_rate = load_song(song)
-        return _measure_separated(
-            song, resample(mixture, sample_rate, saved.sample_rate), saved.load(mixture, sample_rate), saved.sample_rate, saved.origin, hear
-        )
+        return _measure_separated(song, resample(mixture, sample_rate, saved.sample_rate), saved.load(mixture, sample_rate), saved, hear)
+    if hasattr(separator, "of_song"):
+        mixture, sample_rate = load_song(song)
+        made = SavedStems({}, separator.origin, sample_rate, 0, key_of(separator))
+        return _measure_separated(song, mixture, separator.of_song(song, mixture, sample_rate), made, hear)
     own = load_own(song, files)
     found = own.findings
     balances, basis = given_balance(own.mixture, own.stems, own.sample_rate)

@@ -30,12 +30,14 @@ LONGEST_FACTS = 1 << 16  # bytes: more is not what was written here
 
 @dataclass(frozen=True)
 class SavedStems:
-    """Stems in a folder, the origin and rate with which they were written, and the number of their frames."""
+    """Stems in a folder, the origin and rate with which they were written, the number of their frames, and the key of the separator that
+    made them ("" where that is not known), by which its calibration is found."""
 
     files: dict[str, Path]
     origin: str
     sample_rate: int
     num_frames: int
+    key: str = ""
 
     def load(self, mixture: Audio, sample_rate: int) -> dict[str, Audio]:
         """The stems {name: [C, T]} of a mixture. Raises Refused if they are of another length, and so of another recording."""
@@ -50,7 +52,7 @@ class SavedStems:
         return {name: load_song(path)[0] for name, path in self.files.items()}
 
 
-def save_stems(folder: Path, stems: Mapping[str, Audio], sample_rate: int, origin: str) -> None:
+def save_stems(folder: Path, stems: Mapping[str, Audio], sample_rate: int, origin: str, key: str = "") -> None:
     """Writes separated stems {name: [C, T]} into a folder; files of those names are replaced. Raises ValueError for a name that is none."""
     make_folder(folder)
     facts = folder / FACTS
@@ -60,6 +62,8 @@ def save_stems(folder: Path, stems: Mapping[str, Audio], sample_rate: int, origi
         save(folder / _file_name(name), audio, sample_rate, encoding="wav32f")
     num_frames = next(iter(stems.values())).shape[1]
     said: dict[str, object] = {"format": FORMAT, "origin": origin, "sample_rate": sample_rate, "num_frames": num_frames}
+    if key:
+        said["separator"] = key
     said["stems"] = [name for name in stems if OF_STEM not in name]
     if parts := [name for name in stems if OF_STEM in name]:
         said["parts"] = parts
@@ -83,6 +87,7 @@ def saved_stems(files: Files) -> SavedStems | None:
     try:
         said = json.loads(facts.read_bytes())
         origin, sample_rate, num_frames, names = str(said["origin"]), int(said["sample_rate"]), int(said["num_frames"]), list(said["stems"])
+        key = str(said.get("separator", ""))
         parts = {str(name): facts.parent / _file_name(str(name)) for name in said.get("parts", [])}
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -90,4 +95,4 @@ def saved_stems(files: Files) -> SavedStems | None:
         return None
     if missing := next((path for path in parts.values() if not path.is_file()), None):
         raise Refused(f"{facts} names {missing}, and there is no such file; leave out --stems to separate again")
-    return SavedStems({name: files[name][0] for name in names} | parts, origin, sample_rate, num_frames)
+    return SavedStems({name: files[name][0] for name in names} | parts, origin, sample_rate, num_frames, key)

@@ -62,6 +62,8 @@ class TrackBalance:
     parts_origin: str = ""  # of the separator that took a stem apart, where one did
     course: MixtureCourse | None = None  # the mixture's own loudness over time
     music: Music | None = None  # sections, tempo and key, where they were requested
+    calibration: str = ""  # id of the calibration to the separator of the stems; "": there is none
+    calibration_songs: int = 0  # how many songs it was made with
 
     @property
     def plr_db(self) -> float | None:
@@ -89,6 +91,8 @@ def measure_track(
         basis=calibration.basis,
         origin=origin,
         course=mixture_course(mixture, sample_rate),
+        calibration=calibration.id,
+        calibration_songs=calibration.songs,
     )
 
 
@@ -127,10 +131,10 @@ def table_rows(tracks: Iterable[TrackBalance]) -> list[Row]:
 def _basis_row(track: TrackBalance, name: str) -> Row:
     """What the row of a stem, or of a part of one, rests on: of a part two models, "bundled + kit"."""
     if OF_STEM not in name or not track.parts_origin:
-        return {"basis": track.basis, "model": model_of(track.origin)}
+        return {"basis": track.basis, "model": model_of(track.origin), "calibration": track.calibration}
     origins = track.origin, track.parts_origin
     basis = DEMONSTRATION if DEMONSTRATION in map(basis_of, origins) else ESTIMATED
-    return {"basis": basis, "model": " + ".join(map(model_of, origins))}
+    return {"basis": basis, "model": " + ".join(map(model_of, origins)), "calibration": ""}
 
 
 def summary_rows(tracks: Sequence[TrackBalance], *, exact: bool = False) -> list[Row]:
@@ -169,6 +173,7 @@ def as_json(track: TrackBalance) -> Row:
         "path": track.path,
         "basis": track.basis,
         "model": model_of(track.origin) or None,
+        "calibration": track.calibration or None,
         "parts_model": model_of(track.parts_origin) or None,
         "duration_s": _plain(track.duration_s, 3),
         "mixture": _mixture_json(track),

@@ -37,7 +37,7 @@ def song(tmp_path):
 
 
 def keep_in(folder):
-    return lambda path, stems, rate, origin: save_stems(folder / path.stem, stems, rate, origin)
+    return lambda path, stems, rate, origin, key: save_stems(folder / path.stem, stems, rate, origin, key)
 
 
 def test_kept_stems_give_the_same_balance_and_are_no_measurement(song, tmp_path):

@@ -6,7 +6,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from stemwright.manifests.records import Estimate, Normalisation, Part, Stem, Tr
 if TYPE_CHECKING:
     from stemwright.datagen.inverse.blind.profile import Profile
     from stemwright.datagen.inverse.blind.track_effects import ProfileFile
+    from stemwright.separation.balance.level_estimators import Calibration
 
 
 # Tables that are not made for every configuration.
@@ -45,6 +46,7 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     of all tracks, it measures the features, and estimates only if those of the other shares are there.
     """
     workers = workers.seeing(corpus.folder)
+    taken = () if workers.share else take_up_calibrations(corpus)
     stems = GroupedRows(corpus.table_rows("stems", Stem), "track_id")
     every = TracksWithStems(stems, GroupedRows(corpus.table_rows("tracks", Track), "id"))
     pairs, share = corpus.config.pairs, workers.share
@@ -73,7 +75,7 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
         steps.append(_normalise(corpus, by_track, workers, on_progress, profile))
     if share is not None:
         return of_share(share, "estimate", [outcome for _, outcome in steps], notes)
-    return replace(_finished_together(corpus, "estimate", steps, by_track.stems), notes=notes)
+    return replace(_finished_together(corpus, "estimate", steps, by_track.stems), notes=(*notes, *taken))
 
 
 def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
@@ -154,16 +156,48 @@ def _normalise(corpus: Corpus, by_track: TracksWithStems, workers: Workers, on_p
 def _estimate_balance(
     corpus: Corpus, by_track: TracksWithStems, workers: Workers, on_progress: OnProgress | None, profile: ProfileFile | None
 ) -> Step:
-    """The table of estimates: one row for each stem, with its effects if there is a profile."""
+    """The table of estimates: one row for each stem, with its effects if there is a profile; by the calibration to its separator, if there
+    is one."""
     from stemwright.datagen.run import (
         track_estimation,  # imports numba, which takes a third of a second; not needed where all work is done
     )
 
-    tasks = by_track.tasks(lambda stems: track_estimation.cache_key(stems, profile))
+    calibration = _calibrations(corpus, by_track)
+    tasks = by_track.tasks(
+        lambda stems: track_estimation.cache_key(stems, profile, calibration(stems)), lambda stems: (stems, calibration(stems))
+    )
     speed = "" if workers.dask else rates.of_stage("estimate", workers.jobs)
     stage = Stage("estimate", corpus.folder, "estimates", Estimate, speed, workers.share)
-    work = partial(track_estimation.estimate_track, corpus=corpus.folder, profile=profile)
+    work = partial(track_estimation.estimate_calibrated, corpus=corpus.folder, profile=profile)
     return stage, run_tasks(stage, tasks, shared(work, workers), on_progress)
+
+
+def _calibrations(corpus: Corpus, by_track: TracksWithStems) -> Callable[[Sequence[Stem]], Calibration | None]:
+    """The calibration to the separator of a track's stems, of those that the corpus carries; None where it has none."""
+    from stemwright.datagen.run.corpus_calibrations import of_corpus
+
+    found = of_corpus(corpus)
+    if not found:
+        return lambda _: None
+    return lambda stems: found.of_track(by_track.tracks[stems[0].track_id][-1], stems[0])
+
+
+def take_up_calibrations(corpus: Corpus) -> tuple[str, ...]:
+    """Copies the user's calibrations to the separators of a corpus's stems into it; a sentence on each."""
+    from stemwright.datagen.run.corpus_calibrations import take_up
+    from stemwright.separation.balance.kept_calibrations import kept_calibrations, place_of_calibrations
+
+    if not kept_calibrations(place_of_calibrations()):
+        return ()
+    by_track = TracksWithStems(
+        GroupedRows(corpus.table_rows("stems", Stem), "track_id"), GroupedRows(corpus.table_rows("tracks", Track), "id")
+    )
+    tracks = by_track.tracks.forward()
+    stems = by_track.stems.forward(slice(None))
+    rows = ((track[-1], stems[track_id][0]) for track_id in stems if (track := tracks.get(track_id)))
+    return tuple(
+        f"levels are by your calibration to {each.origin}, {each.id}, which the corpus now carries" for each in take_up(corpus, rows)
+    )
 
 
 def _estimate_parts(corpus: Corpus, every: TracksWithStems, workers: Workers, on_progress: OnProgress | None) -> Step:

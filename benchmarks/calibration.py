@@ -1,0 +1,222 @@
+"""How good levels are with a calibration to the separator: leave-one-song-out, on real free and on made songs, by several separators.
+
+    python benchmarks/calibration.py --music FOLDER [--songs 12] [--cache FOLDER] [--bundled] [--fit] [--write]
+
+FOLDER is what ``benchmarks/free_music.py`` makes. Each song is used twice: as it is, and with faders drawn from -14 to +4 dB, so that some
+stems are soft. The truth is the loudness of each real stem; stems above -25 LU are compared. ``generic`` is what is used without a
+calibration; ``calibrated`` what all other songs give by ``stemwright calibrate``'s own fit, both versions of the song left out. Beside them
+the loudness of the separated stem (naive), the cross-energy, and the mean of both in dB.
+
+Conventions
+    The loudest LENGTH_S of each song. Modules are used where their instruments are grouped; of the others, up to sixteen channels are
+    dealt at random to four stems: what is learnt is how masks err, not how drums differ from bass.
+
+References
+    Ward, Wierstorf, Mason, Plumbley, Hummersone 2017 (the quantity; 1.2 LU RMSE for the best of twelve systems on 100 mixes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
+
+from imperfect import KINDS, separate
+
+from stemwright.separation.balance.level_estimators import BUNDLED, OTHER, Calibration
+from stemwright.separation.calibrating.level_fit import LevelColumns, fit, levels_of
+from stemwright.separation.calibrating.measured_rows import StemRow, measured_rows
+from stemwright.separation.calibrating.songs_left_out import Judged, judged, leave_one_out, together
+
+SAMPLE_RATE = 44_100
+LENGTH_S = 12.0
+FADERS_DB = (-14.0, 4.0)
+SOFTEST_LU = -25.0
+FIRST_SEED = 660_000
+STEMS = ("drums", "bass", "other", "vocals")
+
+Stems = dict[str, np.ndarray]
+Rows = dict[str, dict[str, list[StemRow]]]  # kind of separator -> material -> rows
+
+
+def free_songs(folder: Path, count: int) -> Iterator[tuple[str, Stems]]:
+    """Songs of a folder of free music: recorded ones, then tracker modules, spread over its albums."""
+    places = [place for name in ("guitar", "modules") for place in sorted((folder / name).iterdir()) if place.is_dir()]
+    others = [place for place in sorted((folder / "channels").iterdir()) if place.is_dir()]
+    places += [place for place in others if not (folder / "modules" / place.name).exists()]
+    usable = [place for place in places if soundfile.info(next(place.glob("mixture.*"))).duration > LENGTH_S]
+    for number in range(min(count, len(usable))):
+        place = usable[len(usable) * number // min(count, len(usable))]
+        stems = excerpt(place, np.random.default_rng(zlib.crc32(place.name.encode())))
+        if len(stems) > 1:
+            yield place.name, stems
+
+
+def excerpt(place: Path, rng: np.random.Generator) -> Stems:
+    """The loudest part of a song: its stems, of many channels four sums."""
+    mixture, rate = soundfile.read(next(place.glob("mixture.*")), dtype="float32", always_2d=True)
+    length = round(LENGTH_S * rate)
+    energy = np.convolve(np.square(mixture).sum(axis=1)[::rate], np.ones(round(LENGTH_S)), "valid")
+    start = min(int(np.argmax(energy)) * rate, len(mixture) - length)
+    stems: Stems = {}
+    for path in sorted(place.glob("*.flac")):
+        if path.stem != "mixture":
+            audio = soundfile.read(path, start=start, frames=length, dtype="float32", always_2d=True)[0].T
+            if np.square(audio).mean() > 1e-9:
+                stems[path.stem] = np.ascontiguousarray(audio.repeat(3 - len(audio), axis=0)[:2])
+    if len(stems) <= len(STEMS):
+        return stems
+    names = list(stems)
+    rng.shuffle(names)
+    return {f"part{n + 1}": np.sum([stems[name] for name in names[n::4]], axis=0, dtype=np.float32) for n in range(4)}
+
+
+def made_songs(count: int) -> Iterator[tuple[str, Stems]]:
+    """Synthetic songs."""
+    from songs import render_song
+
+    for seed in range(FIRST_SEED, FIRST_SEED + count):
+        yield f"made {seed}", {name: audio.astype(np.float32) for name, audio in render_song(seed, LENGTH_S, SAMPLE_RATE).items()}
+
+
+def with_faders(stems: Stems, rng: np.random.Generator) -> Stems:
+    """The stems at gains drawn from FADERS_DB."""
+    return {name: (audio * 10 ** (rng.uniform(*FADERS_DB) / 20)).astype(np.float32) for name, audio in stems.items()}
+
+
+def collect(songs: Iterator[tuple[str, Stems]], material: str, rows: Rows, *, bundled: bool) -> None:
+    """Adds the rows of all songs by all separators."""
+    if bundled:
+        from stemwright.separation.demucs.separator import DemucsSeparator
+
+        model = DemucsSeparator("bundled")
+    for name, plain in songs:
+        rng = np.random.default_rng([zlib.crc32(name.encode()), 9])
+        for stems in (plain, with_faders(plain, rng)):
+            audio = np.stack(list(stems.values()))
+            mixture = audio.sum(axis=0, dtype=np.float32)
+            for kind in KINDS:
+                found = dict(zip(stems, separate(audio, kind, rng), strict=True))
+                rows.setdefault(kind, {}).setdefault(material, []).extend(measured_rows(name, mixture, stems, found, SAMPLE_RATE))
+            if bundled and set(stems) <= set(STEMS):
+                separated = model.separate(mixture, SAMPLE_RATE)
+                rows.setdefault("bundled", {}).setdefault(material, []).extend(measured_rows(name, mixture, stems, separated, SAMPLE_RATE))
+        print(material, name, file=sys.stderr, flush=True)
+
+
+def heard(rows: Sequence[StemRow]) -> list[StemRow]:
+    """The rows of stems that are compared."""
+    return [row for row in rows if row.true_lu > SOFTEST_LU]
+
+
+def base_of(kind: str) -> Calibration:
+    """What is used without a calibration."""
+    return BUNDLED if kind == "bundled" else OTHER
+
+
+def cells(found: Judged | None, points: np.ndarray, levels: LevelColumns) -> str:
+    """RMSE and largest error of points, and how often the interval holds."""
+    missed = points - levels.true
+    held = "" if found is None else f", {found.figures()['coverage']:.0%}".replace("%", " %")
+    return f"{np.sqrt(np.mean(missed**2)):.2f} ({missed[np.argmax(np.abs(missed))]:+.1f}{held})"
+
+
+def table(rows: Rows) -> str:
+    """Separator and material by estimator: RMSE in LU, in brackets the largest error and the share of intervals that hold."""
+    lines = ["| separator | songs | stems | SDR dB | generic | calibrated | naive | cross | mean of both |", "|---" * 9 + "|"]
+    all_before: list[Judged] = []
+    all_after: list[Judged] = []
+    for kind, by_material in rows.items():
+        for material, every in by_material.items():
+            some, base = heard(every), base_of(kind)
+            left_out = leave_one_out(some, base)
+            levels = levels_of(some, base)
+            row = [
+                f"{np.median([each.sdr_db for each in some]):.1f}",
+                cells(left_out.before, left_out.before.point, levels_in(left_out.before)),
+            ]
+            row += [cells(left_out.after, left_out.after.point, levels_in(left_out.after))]
+            row += [cells(None, points, levels) for points in (levels.naive, levels.cross, (levels.naive + levels.cross) / 2)]
+            lines.append(f"| {kind} | {material}, {len({each.song for each in some})} | {len(levels.names)} | {' | '.join(row)} |")
+            if kind != "bundled":
+                all_before.append(left_out.before)
+                all_after.append(left_out.after)
+    before, after = together(all_before).figures(), together(all_after).figures()
+    lines += ["", f"All masks: generic RMSE {before['rmse_lu']:.2f} LU, intervals hold {100 * (before['coverage'] or 0):.0f} %, mean width"]
+    lines[-1] += f" {before['width_lu']:.1f} LU; calibrated {after['rmse_lu']:.2f} LU, {100 * (after['coverage'] or 0):.0f} %,"
+    lines[-1] += f" {after['width_lu']:.1f} LU."
+    return "\n".join(lines)
+
+
+def levels_in(found: Judged) -> LevelColumns:
+    """The truth of what was judged."""
+    nothing = np.zeros_like(found.true)
+    return LevelColumns(found.true, nothing, nothing, nothing, found.names, found.songs)
+
+
+def generic_margins(rows: Rows, kinds: Sequence[str]) -> None:
+    """Prints the constants of the generic intervals, fitted to all of some kinds, and what they hold for a kind that is left out."""
+    from imperfect import family
+
+    def pooled(names: Sequence[str]) -> list[StemRow]:
+        return [replace(row, song=f"{row.song} {name}") for name in names for part in rows[name].values() for row in heard(part)]
+
+    for out in dict.fromkeys(map(family, kinds)):
+        found = fit(pooled([kind for kind in kinds if family(kind) != out]), base_of(kinds[0]))
+        plain = replace(found, correction=base_of(kinds[0]).correction)
+        held = [judged(levels_of(pooled([kind]), plain), plain).figures() for kind in kinds if family(kind) == out]
+        print(out, held)
+    found = fit(pooled(kinds), base_of(kinds[0]))
+    print({name: getattr(found, name) for name in ("low", "high", "window_low", "window_high", "correction")})
+
+
+def measured(music: Path | None, count: int, cache: Path | None, *, bundled: bool) -> Rows:
+    """The rows of all songs, kept in ``cache`` between runs."""
+    kept = cache / f"calibration{'_bundled' if bundled else ''}.pkl" if cache else None
+    if kept and kept.exists():
+        return pickle.loads(kept.read_bytes())
+    rows: Rows = {}
+    if music:
+        collect(free_songs(music, count), "free", rows, bundled=bundled)
+    collect(made_songs(count), "made", rows, bundled=bundled)
+    if kept:
+        kept.write_bytes(pickle.dumps(rows))
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and prints the table; ``--write`` puts it into docs/results.md."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--music", type=Path)
+    parser.add_argument("--songs", type=int, default=12, help="so many of each kind")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the rows between runs")
+    parser.add_argument("--bundled", action="store_true", help="also the bundled model")
+    parser.add_argument("--fit", action="store_true", help="print generic intervals that fit the rows")
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args(arguments)
+    rows = measured(args.music, args.songs, args.cache, bundled=args.bundled)
+    if args.fit:
+        generic_margins(rows, [kind for kind in rows if kind != "bundled"])
+        if "bundled" in rows:
+            generic_margins(rows, ["bundled"])
+        return
+    body = table(rows)
+    print(body)
+    if args.write:
+        from results import publish
+
+        options = f"{' --music FOLDER' if args.music else ''} --songs {args.songs}{' --bundled' if args.bundled else ''}"
+        publish("Calibration to a separator", f"python benchmarks/calibration.py{options} --write", body)
+
+
+if __name__ == "__main__":
+    main()

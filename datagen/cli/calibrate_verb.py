@@ -1,0 +1,203 @@
+"""The verb ``calibrate``: levels that allow for the separator in use. ``datagen/cli/app.py`` puts it on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stemwright.datagen.cli.listening import separator_for
+from stemwright.datagen.cli.options import (
+    OUTPUT,
+    DeviceOption,
+    EngineOption,
+    JsonOption,
+    KindOption,
+    ModelFolderOption,
+    OfflineOption,
+    OneModelOption,
+    OtherSeparatorOption,
+    PrecisionOption,
+    SongStemsOption,
+    StemsOfOption,
+    TrustPickleOption,
+)
+from stemwright.datagen.cli.running import exit_code
+from stemwright.datagen.cli.terminal import Terminal
+from stemwright.manifests.usage import UsageError
+from stemwright.manifests.wording import counted
+
+if TYPE_CHECKING:
+    from stemwright.manifests.catalog.candidates import FoundSongs
+    from stemwright.separation.calibrating.measured_rows import StemRow
+    from stemwright.separation.calibrating.songs_left_out import SongsLeftOut
+
+
+def calibrate(
+    multitracks: Annotated[
+        Path | None,
+        typer.Argument(metavar="MULTITRACKS", help="Folder of songs with stems of their own, in any layout, or a CSV.", show_default=False),
+    ] = None,
+    kind: KindOption = None,
+    model: OneModelOption = None,
+    model_folder: ModelFolderOption = None,
+    device: DeviceOption = None,
+    engine: EngineOption = None,
+    precision: PrecisionOption = None,
+    separator: OtherSeparatorOption = None,
+    stems: SongStemsOption = None,
+    stems_of: StemsOfOption = None,
+    offline: OfflineOption = False,
+    trust_pickle: TrustPickleOption = False,
+    corpus: Annotated[
+        Path | None, typer.Option("--corpus", metavar="CORPUS", help="Also keep the calibration in this corpus.", rich_help_panel=OUTPUT)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how good it is; keep no calibration.", rich_help_panel=OUTPUT)] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the calibrations that are kept; make none.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit levels, pans and their 80 % ranges to one separator, on multitracks whose stems are known.
+
+    The mixtures are separated, and compared with the stems. Balance, build, estimate and rules then use it for that separator.
+
+    Example: stemwright calibrate multitracks/ --model htdemucs_ft
+    """
+    terminal = Terminal(as_json)
+    how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
+    if show_list:
+        _list(terminal, multitracks, corpus)
+    if multitracks is None:
+        raise UsageError(
+            "expected MULTITRACKS, songs with stems of their own; for the calibrations that are kept: stemwright calibrate --list"
+        )
+    _check_ready(stems, stems_of, {"model": model, "model_folder": model_folder, **how})
+    _check_corpus(corpus)
+    found = _songs(multitracks, kind)
+    if stems is not None and stems_of is not None:
+        from stemwright.separation.calibrating.ready_stems import ReadyStems
+
+        try:
+            separating: Any = ReadyStems(stems_of, stems, tuple(found.songs / song.path for song in found.candidates))
+            separating.check()
+        except ValueError as error:
+            raise UsageError(f"--stems {stems} --stems-of {stems_of}: {error}") from error
+    else:
+        separating = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
+    rows, rejected = _measured(terminal, found, separating)
+    _fit(terminal, separating, rows, corpus, dry_run=dry_run)
+    songs = len({row.song for row in rows})
+    if rejected:
+        terminal.collected["rejected"] = rejected
+    terminal.say(f"calibrate: {songs} done, {len(rejected)} rejected")
+    terminal.finish(exit_code(songs, len(rejected)))
+
+
+def _check_ready(stems: str | None, stems_of: str | None, separation: Mapping[str, Any]) -> None:
+    """Raises UsageError where ready stems come without a name, a name without stems, or either with a separation."""
+    from stemwright.datagen.cli.balance_inputs import check_stems_alone
+
+    check_stems_alone(stems, separation)
+    if stems is not None and stems_of is None:
+        raise UsageError(
+            "--stems: expected --stems-of NAME with it, a name for what separated them, by which balance finds the calibration"
+        )
+    if stems_of is not None and stems is None:
+        raise UsageError("--stems-of names the separator of ready stems; expected --stems FOLDER with it, with {song} in it")
+
+
+def _check_corpus(corpus: Path | None) -> None:
+    """Raises UsageError where the corpus is none."""
+    if corpus is not None and not any((corpus / name).exists() for name in ("config.toml", "tracks.parquet")):
+        raise UsageError(f"--corpus {corpus} is no corpus; expected a folder that stemwright build or catalog made")
+
+
+def _songs(multitracks: Path, kind: str | None) -> FoundSongs:
+    from stemwright.separation.calibrating.multitrack_songs import multitracks_in
+
+    try:
+        return multitracks_in(multitracks, kind)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _list(terminal: Terminal, multitracks: Path | None, corpus: Path | None) -> None:
+    """Shows the calibrations of the user, or of a corpus."""
+    from stemwright.datagen.cli.calibration_tables import calibrations_table
+    from stemwright.separation.balance.kept_calibrations import kept_calibrations, place_of_calibrations
+
+    if multitracks is not None:
+        raise UsageError(f"--list shows what is kept and measures nothing; leave out {multitracks}, or --list")
+    _check_corpus(corpus)
+    place = place_of_calibrations(corpus)
+    found = kept_calibrations(place)
+    plain = [{**each.model_dump(mode="json", exclude={"calibration"}), "path": str(place / f"{each.key}.json")} for each in found]
+    terminal.show("calibrations", calibrations_table(found), plain)
+    terminal.say(f"calibrate: {counted(len(found), 'calibration')} in {place}")
+    terminal.finish(0)
+
+
+def _measured(terminal: Terminal, found: FoundSongs, separator: Any) -> tuple[list[StemRow], list[dict[str, str]]]:
+    """The rows of all songs; and those that give none, with the reason."""
+    from stemwright.datagen.run.runner import describe_error
+    from stemwright.separation.calibrating.multitrack_songs import kept_song_rows, title_of_song
+
+    rows: list[StemRow] = []
+    rejected = [{"song": path, "reason": reason} for path, reason in found.refused]
+    again = 0
+    with terminal.progress("calibrate") as report:
+        total = len(found.candidates)
+        for number, song in enumerate(found.candidates):
+            title = title_of_song(song)
+            within = partial(_report, report, number, total, title)
+            within(0.0)
+            try:
+                its, kept = kept_song_rows(found.songs, song, separator, within)
+                rows += its
+                again += kept
+            except Exception as error:  # from any library, about this song: the others still count
+                rejected.append({"song": song.path, "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
+            within(1.0)
+    for each in rejected:
+        terminal.warn("{song}: {reason}".format(**each))
+    if again:
+        terminal.say(f"{counted(again, 'song')} separated by an earlier run")
+    return rows, rejected
+
+
+def _report(report: Any, number: int, total: int, title: str, share: float) -> None:
+    report(number + share, total, title)
+
+
+def _fit(terminal: Terminal, separator: Any, rows: Sequence[StemRow], corpus: Path | None, *, dry_run: bool) -> None:
+    """Fits, shows how good it is for songs that are left out, and keeps it."""
+    from stemwright.datagen.cli.calibration_tables import left_out_table, pan_line
+    from stemwright.separation.balance.kept_calibrations import keep, kept_calibration, place_of_calibrations
+    from stemwright.separation.calibrating.level_fit import base_for, check_enough, fit
+    from stemwright.separation.calibrating.songs_left_out import leave_one_out
+
+    check_enough(rows)
+    base = base_for(separator.origin, rows)
+    songs = list(dict.fromkeys(row.song for row in rows))
+    with terminal.progress("leave one out") as report:
+        judged = leave_one_out(rows, base, lambda song: report(songs.index(song), len(songs), song))
+    found = kept_calibration(separator.origin, separator.identity, songs, fit(rows, base), judged.rows())
+    terminal.show("left_out", left_out_table(separator.origin, len(songs), judged), judged.rows())
+    terminal.say(pan_line(judged))
+    terminal.collected |= {"separator": separator.origin, "key": found.key, "id": found.id, "songs": songs, "pan": _pan(judged)}
+    terminal.collected["calibration"] = found.model_dump(mode="json")["calibration"]
+    places = [] if dry_run else [place_of_calibrations(), *([place_of_calibrations(corpus)] if corpus else [])]
+    kept = [str(keep(found, place)) for place in places]
+    terminal.collected["kept"] = kept
+    for path in kept:
+        terminal.say(f"kept: {path}")
+    if dry_run:
+        terminal.say("nothing is kept (--dry-run)")
+
+
+def _pan(judged: SongsLeftOut) -> dict[str, Any]:
+    """Mean error and coverage of pans before and after, as plain values."""
+    sides = {"before": judged.pan_before, "after": judged.pan_after}
+    return {when: None if each is None else {"error": round(each[0], 4), "coverage": round(each[1], 3)} for when, each in sides.items()}

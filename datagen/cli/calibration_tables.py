@@ -1,0 +1,67 @@
+"""The tables of ``stemwright calibrate``: how good a calibration is for songs that are left out, and which ones are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stemwright.separation.balance.kept_calibrations import KeptCalibration
+    from stemwright.separation.calibrating.songs_left_out import SongsLeftOut
+
+
+def left_out_table(origin: str, songs: int, judged: SongsLeftOut) -> Table:
+    """Error, largest error and coverage of each stem, before and after."""
+    from rich.table import Table
+
+    from stemwright.datagen.cli.cells import lines_cell
+
+    said = f"each of {songs} songs by the others: generic, then calibrated"
+    table = Table(title=lines_cell("bold", f"calibration to {origin}", said), title_justify="left")
+    table.add_column("stem", overflow="fold")
+    for heading in (("stems",), ("RMSE", "LU"), ("worst", "LU"), ("80 % range", "holds"), ("range", "LU wide")):
+        table.add_column(lines_cell("table.header", *heading), justify="right", no_wrap=True)
+    for row in judged.rows():
+        if row["stem"] == "all":
+            table.add_section()
+        pairs = [
+            _pair(row, "rmse_lu", "{:.2f}"),
+            _pair(row, "worst_lu", "{:+.1f}"),
+            _pair(row, "coverage", "{:.0%}"),
+            _pair(row, "width_lu", "{:.1f}"),
+        ]
+        table.add_row(row["stem"], str(row["count"]), *pairs)
+    table.caption, table.caption_justify = "windows: of three seconds, as levels over time are", "left"
+    return table
+
+
+def _pair(row: dict[str, float | None], name: str, shape: str) -> str:
+    """A figure before and after."""
+    both = [row[f"{name}_{when}"] for when in ("before", "after")]
+    return " -> ".join("-" if each is None else shape.format(each).replace("%", " %") for each in both)
+
+
+def pan_line(judged: SongsLeftOut) -> str:
+    """The pan's mean error and coverage, before and after."""
+    if judged.pan_before is None or judged.pan_after is None:
+        return "pan: not measured, since the songs are mono"
+    (error, held), (error_after, held_after) = judged.pan_before, judged.pan_after
+    return f"pan: mean error {error:.3f} -> {error_after:.3f}, range holds {held:.0%} -> {held_after:.0%}".replace("%", " %")
+
+
+def calibrations_table(found: Sequence[KeptCalibration]) -> Table:
+    """The calibrations that are kept: of which separator, on how many songs, how good."""
+    from rich.table import Table
+
+    table = Table(title=f"calibrations ({len(found)})", title_justify="left", title_style="bold")
+    table.add_column("separator", overflow="fold")
+    for heading in ("id", "songs", "RMSE LU", "holds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in found:
+        total = next((row for row in each.left_out if row.get("stem") == "all"), {})
+        rmse, held = total.get("rmse_lu_after"), total.get("coverage_after")
+        figures = ["-" if rmse is None else f"{rmse:.2f}", "-" if held is None else f"{held:.0%}".replace("%", " %")]
+        table.add_row(each.origin, each.id, str(len(each.songs)), *figures)
+    return table

@@ -1,0 +1,341 @@
+"""The estimator of levels, its intervals and the correction of pans for one separator, fitted to rows of multitracks.
+
+    calibration = fit(rows, base)              # rows of ``measured_rows`` of several songs
+    left_out = leave_one_out(rows, base)       # each song by the calibration that all others give
+
+LevelColumns. What is left of the truth beside the point of ``base`` is explained by a ``Correction``: ridge regression, each weight shrunk
+towards 0 by how large it usually is, so that few songs change little; rows that do not fit count less. Where the correction does not help
+songs that did not fit it, there is none. Intervals are those of ``base``, as many times as wide as songs that did not fit them need,
+together with ``PSEUDO`` rows for which they are right: so few songs keep the wide intervals of ``base``.
+
+Conventions
+    LevelColumns in LU. A song is either fitted to or judged, with all its stems. Nothing is drawn at random.
+
+References
+    Hoerl and Kennard 1970 (ridge regression). Huber 1964 (weights of outliers). Lei et al. 2018 (intervals by the order statistics of
+    residuals of data that were left out).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemwright.separation.balance.image_intervals import ImageCalibration, Seen, pan_interval
+from stemwright.separation.balance.level_estimators import (
+    ABSENT_LU,
+    BUNDLED,
+    Calibration,
+    Correction,
+    Margin,
+    calibration_for,
+    correction_terms,
+    point_between,
+)
+from stemwright.separation.calibrating.measured_rows import StemRow, is_poor
+
+Array = NDArray[np.floating]
+
+FEWEST_SONGS = 5  # four songs to fit to when one is left out: the ninth of ten order statistics needs nine of their stems
+FEWEST_STEMS = 10
+FOLDS = 10  # of songs, to see how far a correction is off for songs that it was not fitted to
+USUAL = (1.5, 0.5, 0.3, 0.5)  # standard deviations of the weights of ``correction_terms``, from separators of benchmarks/calibration.py
+USUAL_OF_STEM = (1.0, 0.3)
+LEAST_NOISE_LU, HUBER, ROUNDS = 0.1, 1.5, 8
+SPREADS = (0.3, 3.0)
+LEAST_LU = 0.1  # half an interval at no gap, in units of the base's width
+PSEUDO = 5
+SIDE = 0.9  # of the truths are above the lower end, and below the upper one
+PAN_USUAL, LEAST_PAN_NOISE, FEWEST_PANS = (0.5, 0.3), 0.02, 10
+PAN_FACTORS = np.geomspace(0.25, 8.0, 41)
+ABSENT_RANGE_LU = (-60.0, -15.0)
+FEWEST_ABSENT, APART_LU = 3, 3.0
+
+
+class TooFewSongsError(ValueError):
+    """Fewer songs than a calibration can be judged by."""
+
+
+def base_for(origin: str, rows: Sequence[StemRow]) -> Calibration:
+    """What a calibration starts from: that of the origin of the stems, or where these leave much of their mixtures, of poor separators."""
+    base = calibration_for(origin)
+    return replace(BUNDLED, basis=base.basis) if is_poor(rows) else base
+
+
+def check_enough(rows: Sequence[StemRow]) -> None:
+    """Raises TooFewSongsError where leaving one song out says nothing."""
+    present = [row for row in rows if row.present]
+    songs = len({row.song for row in present})
+    if songs < FEWEST_SONGS or len(present) < FEWEST_STEMS:
+        raise TooFewSongsError(
+            f"expected at least {FEWEST_SONGS} songs with {FEWEST_STEMS} stems in all that the model separates, to leave one out and judge "
+            f"it by the others; got {songs} with {len(present)}. From about 20 songs on, intervals are the model's own; give more songs"
+        )
+
+
+@dataclass(frozen=True)
+class LevelColumns:
+    """Rows as columns, [N]: truth, naive and cross as the base takes them, the share that the stems leave; the name of each stem."""
+
+    true: Array
+    naive: Array
+    cross: Array
+    left: Array
+    names: tuple[str, ...]
+    songs: tuple[str, ...]
+
+    @property
+    def gap(self) -> Array:
+        """Cross less naive."""
+        return self.cross - self.naive
+
+    def some(self, chosen: NDArray[np.bool_]) -> LevelColumns:
+        """Some of the rows."""
+        columns = (self.true[chosen], self.naive[chosen], self.cross[chosen], self.left[chosen])
+        names, songs = ([each for each, its in zip(texts, chosen, strict=True) if its] for texts in (self.names, self.songs))
+        return LevelColumns(*columns, tuple(names), tuple(songs))
+
+    def points(self, base: Calibration, correction: Correction) -> Array:
+        """The points, corrected."""
+        plain = point_between(self.naive, self.cross, base)
+        return plain + correction_matrix(self, stem_names(correction)) @ weights_of(correction)
+
+
+def levels_of(rows: Iterable[StemRow], base: Calibration, *, rest: bool = False) -> LevelColumns:
+    """The levels of the rows that are present, of the stems or of everything else."""
+    found: list[tuple[float, float, float, float, str, str]] = []
+    for row in rows:
+        its = row.raised if base.together else row.plain
+        naive, cross, true = (*its[2:], row.rest_true_lu) if rest else (*its[:2], row.true_lu)
+        if row.present and math.isfinite(naive) and math.isfinite(cross) and true > ABSENT_LU:
+            found.append((true, naive, cross, row.left, row.stem, row.song))
+    columns: list[Any] = list(zip(*found, strict=True)) if found else [()] * 6
+    levels = np.array(columns[:4], dtype=np.float64)
+    return LevelColumns(levels[0], levels[1], levels[2], levels[3], tuple(columns[4]), tuple(columns[5]))
+
+
+def windows_of(rows: Iterable[StemRow], base: Calibration) -> LevelColumns:
+    """The levels of all windows."""
+    parts = [row for row in rows if row.present and row.windows.shape[1]]
+    if not parts:
+        nothing = np.zeros(0)
+        return LevelColumns(nothing, nothing, nothing, nothing, (), ())
+    raise_lu = [10.0 * math.log10(row.factor) if base.together else 0.0 for row in parts]
+    counts = [row.windows.shape[1] for row in parts]
+    true, naive, cross = np.concatenate([row.windows for row in parts], axis=1)
+    left = np.repeat([row.left for row in parts], counts)
+    names, songs = (
+        tuple(getattr(row, name) for row, count in zip(parts, counts, strict=True) for _ in range(count)) for name in ("stem", "song")
+    )
+    return LevelColumns(true, naive, cross + np.repeat(raise_lu, counts), left, names, songs)
+
+
+# ---------------------------------------------------------------- the correction
+
+
+def stem_names(correction: Correction) -> tuple[str, ...]:
+    """The stems that a correction has weights of their own for."""
+    return tuple(name for name, *_ in correction.stems)
+
+
+def correction_matrix(levels: LevelColumns, names: Sequence[str]) -> Array:
+    """The terms of a correction for each row, [N, 4 + 2 S]: those for all stems, then one and gap for each of the names."""
+    terms = correction_terms(levels.naive, levels.cross, levels.left)
+    own = [term * np.array([each == name for each in levels.names], dtype=np.float64) for name in names for term in terms[:2]]
+    return np.stack([*terms, *own], axis=1)
+
+
+def weights_of(correction: Correction) -> Array:
+    """The weights of ``correction_matrix``."""
+    common = (correction.offset_lu, correction.per_gap, correction.per_level, correction.per_left)
+    return np.array([*common, *(weight for _, offset_lu, per_gap, _ in correction.stems for weight in (offset_lu, per_gap))])
+
+
+def fit_correction(levels: LevelColumns, base: Calibration) -> Correction:
+    """The correction that explains what the base's points miss."""
+    names = tuple(sorted(set(levels.names)))
+    if not names:
+        return Correction()
+    matrix, missed = correction_matrix(levels, names), levels.true - point_between(levels.naive, levels.cross, base)
+    found = robust_ridge(matrix, missed, np.array([*USUAL, *USUAL_OF_STEM * len(names)]), LEAST_NOISE_LU)
+    common, own = found[:4], found[4:].reshape(-1, 2)
+    stems = tuple((name, round(float(one), 4), round(float(gap), 4), 1.0) for name, (one, gap) in zip(names, own, strict=True))
+    offset_lu, per_gap, per_level, per_left = (round(float(weight), 4) for weight in common)
+    return Correction(offset_lu, per_gap, per_level, per_left, stems)
+
+
+def robust_ridge(matrix: Array, values: Array, usual: Array, least_noise: float) -> Array:
+    """The weights [K] of a matrix [N, K] whose sums are nearest to values [N]; each is usually as large as its ``usual``."""
+    counted: Array = np.ones(values.size)
+    noise = max(least_noise, float(np.sqrt(np.mean(values**2))) / 4)
+    found: Array = np.zeros(matrix.shape[1])
+    for _ in range(ROUNDS):
+        weighted = matrix * (counted / noise**2)[:, None]
+        found = np.linalg.solve(weighted.T @ matrix + np.diag(usual**-2.0), weighted.T @ values)
+        missed = np.abs(values - matrix @ found)
+        noise = max(least_noise, 1.4826 * float(np.median(missed)))
+        counted = np.minimum(1.0, HUBER * noise / np.maximum(missed, 1e-9))
+    return found
+
+
+def folds_of(songs: Sequence[str]) -> Iterator[NDArray[np.bool_]]:
+    """Which rows are left out, fold by fold: those of whole songs."""
+    order = {song: number for number, song in enumerate(dict.fromkeys(songs))}
+    numbers = np.array([order[song] for song in songs]) % max(1, min(FOLDS, len(order)))
+    for fold in range(min(FOLDS, len(order))):
+        yield numbers == fold
+
+
+def corrections_left_out(levels: LevelColumns, base: Calibration) -> tuple[Correction, list[tuple[NDArray[np.bool_], Correction]]]:
+    """The correction, and per fold what is left out with the correction of the others: none where it does not help what is left out."""
+    parts = [(out, fit_correction(levels.some(~out), base)) for out in folds_of(levels.songs)]
+    plain, corrected = point_between(levels.naive, levels.cross, base) - levels.true, np.zeros_like(levels.true)
+    for out, correction in parts:
+        some = levels.some(out)
+        corrected[out] = some.points(base, correction) - some.true
+    if np.mean(np.minimum(np.abs(corrected), 3.0) ** 2) < np.mean(np.minimum(np.abs(plain), 3.0) ** 2):
+        return fit_correction(levels, base), parts
+    return Correction(), [(out, Correction()) for out, _ in parts]
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def with_spreads(correction: Correction, levels: LevelColumns, missed: Array, base: Calibration) -> Correction:
+    """The correction with the spread of each stem: by the median error of its points against that of all, drawn to 1 where rows are few."""
+    units = np.abs(missed) / (base.low.at(levels.gap) + base.high.at(levels.gap) + 2 * LEAST_LU)
+    usual, found = max(float(np.median(units)), 1e-3), []
+    known = {name: (offset_lu, per_gap) for name, offset_lu, per_gap, _ in correction.stems}
+    for name in sorted(set(levels.names)):
+        own = units[np.array([each == name for each in levels.names])]
+        ratio = float(np.clip(np.median(own) / usual, *SPREADS))
+        found.append((name, *known.get(name, (0.0, 0.0)), round(ratio ** (own.size / (own.size + PSEUDO)), 4)))
+    return replace(correction, stems=tuple(found))
+
+
+def spreads_of(correction: Correction, names: Sequence[str]) -> Array:
+    """The spread of each row, by the name of its stem."""
+    spreads = {name: spread for name, _, _, spread in correction.stems}
+    return np.array([spreads.get(name, 1.0) for name in names])
+
+
+def factor_of(excess: Array, gap: Array, margin: Margin) -> float:
+    """How many times as wide a margin has to be for SIDE of the excesses [N] to stay below it."""
+    units = excess / (margin.at(gap) + LEAST_LU)
+    needed = np.sort(np.concatenate([np.maximum(units, 0.0), np.ones(PSEUDO)]))
+    return float(needed[min(math.ceil(SIDE * (needed.size + 1)), needed.size) - 1])
+
+
+def fitted_margins(missed: Array, gap: Array, low: Margin, high: Margin) -> tuple[Margin, Margin]:
+    """The margins for points that are off by ``missed`` [N], of songs that were left out."""
+    return tuple(  # type: ignore[return-value]
+        _rounded(margin.times(factor_of(excess, gap, margin), LEAST_LU)) for excess, margin in ((missed, low), (-missed, high))
+    )
+
+
+def _rounded(margin: Margin) -> Margin:
+    return Margin(*(round(value, 4) for value in (margin.bound_lu, margin.gap_lu, margin.per_gap, margin.least_lu)))
+
+
+def fit(rows: Sequence[StemRow], base: Calibration) -> Calibration:
+    """The calibration to the separator of the rows. Raises ValueError for no stem that is present."""
+    levels, rest, windows = levels_of(rows, base), levels_of(rows, base, rest=True), windows_of(rows, base)
+    if not levels.names:
+        raise ValueError("expected rows of stems that are present, got none")
+    correction, parts = corrections_left_out(levels, base)
+    missed = np.zeros_like(levels.true)
+    for out, its in parts:
+        missed[out] = levels.some(out).points(base, its) - levels.some(out).true
+    correction = with_spreads(correction, levels, missed, base)
+    low, high = fitted_margins(missed / spreads_of(correction, levels.names), levels.gap, base.low, base.high)
+    in_windows = np.zeros_like(windows.true)
+    for out, its in parts:
+        songs = {song for song, left_out in zip(levels.songs, out, strict=True) if left_out}
+        some = np.array([song in songs for song in windows.songs], dtype=bool)
+        in_windows[some] = windows.some(some).points(base, its) - windows.some(some).true
+    in_windows = in_windows / spreads_of(correction, windows.names)
+    window_low, window_high = fitted_margins(in_windows, windows.gap, base.window_low, base.window_high)
+    rest_correction = corrections_left_out(rest, base)[0] if rest.names else Correction()
+    return replace(
+        base,
+        correction=correction,
+        rest_correction=rest_correction,
+        low=low,
+        high=high,
+        window_low=window_low,
+        window_high=window_high,
+        absent_lu=absent_below(rows, base.absent_lu),
+        image=fit_pan(rows, base.image),
+        songs=len(set(levels.songs)),
+    )
+
+
+def absent_below(rows: Sequence[StemRow], usual_lu: float) -> float:
+    """The level below which a separated stem is not in the mixture: between what is left in stems that are not there, and those that are.
+
+    Without some of the former, ``usual_lu``, but below all that are there.
+    """
+    there = [row.plain.naive_lu for row in rows if row.present]
+    absent = [row.plain.naive_lu for row in rows if row.true_lu <= ABSENT_LU and math.isfinite(row.plain.naive_lu)]
+    if len(absent) < FEWEST_ABSENT:
+        return round(min(usual_lu, min(there, default=0.0) - APART_LU), 2)
+    levels = np.sort([*there, *absent])
+    between = [levels[0] - APART_LU, *((levels[1:] + levels[:-1]) / 2), levels[-1] + APART_LU]
+    wrong = [
+        sum(level < at for level in there) * 2 + sum(level >= at for level in absent) for at in between
+    ]  # a stem that is missed is worse
+    best = [at for at, count in zip(between, wrong, strict=True) if count == min(wrong)]
+    return round(float(np.clip(np.median(best), *ABSENT_RANGE_LU)), 2)
+
+
+# ---------------------------------------------------------------- pans
+
+
+def fit_pan(rows: Sequence[StemRow], base: ImageCalibration) -> ImageCalibration:
+    """The correction of pans and their interval; the base itself where few stems have a pan."""
+    some = [row for row in rows if row.present and row.pan is not None and row.true_pan is not None and row.shared_pan is not None]
+    if len(some) < FEWEST_PANS:
+        return base
+    songs = [row.song for row in some]
+    parts = [(out, _pan_weights([row for row, its in zip(some, out, strict=True) if not its], base)) for out in folds_of(songs)]
+    found = _pan_weights(some, base)
+    plain = sum(_pan_error(row, base) ** 2 for row in some)
+    corrected = sum(_pan_error(row, its) ** 2 for out, its in parts for row, left_out in zip(some, out, strict=True) if left_out)
+    if corrected >= plain:
+        found, parts = base, [(out, base) for out, _ in parts]
+    held = [
+        [_pan_held(row, _pan_times(its, factor)) for out, its in parts for row, left_out in zip(some, out, strict=True) if left_out]
+        for factor in PAN_FACTORS
+    ]
+    shares = [(sum(each) + PSEUDO * (factor >= 1.0)) / (len(each) + PSEUDO) for each, factor in zip(held, PAN_FACTORS, strict=True)]
+    factor = next((factor for factor, share in zip(PAN_FACTORS, shares, strict=True) if share >= 0.8), PAN_FACTORS[-1])
+    return _pan_times(found, float(factor))
+
+
+def _pan_weights(rows: Sequence[StemRow], base: ImageCalibration) -> ImageCalibration:
+    pan, shared, true = (np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in ("pan", "shared_pan", "true_pan"))
+    weights = robust_ridge(np.stack([shared - pan, pan], axis=1), true - pan, np.array(PAN_USUAL), LEAST_PAN_NOISE)
+    return replace(base, to_shared=round(float(weights[0]), 4), outwards=round(float(weights[1]), 4))
+
+
+def seen_in(row: StemRow) -> Seen:
+    """What the pan of a row is judged by."""
+    return Seen(max(row.plain.cross_lu - row.plain.naive_lu, 0.0), row.shared_pan, row.mixture_width)
+
+
+def _pan_error(row: StemRow, image: ImageCalibration) -> float:
+    return image.pan_of(row.pan or 0.0, seen_in(row)) - (row.true_pan or 0.0)
+
+
+def _pan_held(row: StemRow, image: ImageCalibration) -> bool:
+    low, high = pan_interval(image.pan_of(row.pan or 0.0, seen_in(row)), seen_in(row), image)
+    return low - 1e-6 <= (row.true_pan or 0.0) <= high + 1e-6
+
+
+def _pan_times(image: ImageCalibration, factor: float) -> ImageCalibration:
+    return replace(image, **{name: round(getattr(image, name) * factor, 4) for name in ("place", "apart", "spread")})

@@ -1,0 +1,122 @@
+"""How good a calibration is for songs that it was not made with: each song is left out, and judged by what the others give.
+
+Conventions
+    ``before`` is the base, which knows nothing of the separator; ``after`` the calibration to all songs but the one that is judged.
+    Coverage is the share of true levels within their 80 % intervals. LevelColumns in LU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemwright.separation.balance.image_intervals import pan_interval
+from stemwright.separation.balance.level_estimators import Calibration, interval_around
+from stemwright.separation.calibrating.level_fit import LevelColumns, fit, levels_of, seen_in, spreads_of, windows_of
+from stemwright.separation.calibrating.measured_rows import StemRow
+
+Array = NDArray[np.floating]
+
+ROUNDING_LU = 0.005  # levels are shown with two digits
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """True levels [N] of stems, what was estimated of them with its interval, and the stem and song of each."""
+
+    true: Array
+    point: Array
+    low: Array
+    high: Array
+    names: tuple[str, ...]
+    songs: tuple[str, ...]
+
+    def figures(self, name: str = ALL) -> dict[str, float | int | None]:
+        """RMSE, largest error (signed), coverage and mean width of the intervals, of one stem or all; None of nothing."""
+        some = np.array([name in (ALL, each) for each in self.names], dtype=bool)
+        if not some.any():
+            return {"rmse_lu": None, "worst_lu": None, "coverage": None, "width_lu": None}
+        missed = self.point[some] - self.true[some]
+        held = (self.low[some] - ROUNDING_LU <= self.true[some]) & (self.true[some] <= self.high[some] + ROUNDING_LU)
+        return {
+            "rmse_lu": round(float(np.sqrt(np.mean(missed**2))), 3),
+            "worst_lu": round(float(missed[np.argmax(np.abs(missed))]), 2),
+            "coverage": round(float(np.mean(held)), 3),
+            "width_lu": round(float(np.mean(self.high[some] - self.low[some])), 2),
+        }
+
+
+@dataclass(frozen=True)
+class SongsLeftOut:
+    """LevelColumns, windows and pans of all songs before and after; pans as (mean error, coverage), None without any."""
+
+    before: Judged
+    after: Judged
+    windows_before: Judged
+    windows_after: Judged
+    pan_before: tuple[float, float] | None
+    pan_after: tuple[float, float] | None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each stem, one for all, one for windows of three seconds: as in tables and JSON."""
+        names = sorted(set(self.before.names))
+        found = [(name, self.before, self.after, name) for name in names] + [(ALL, self.before, self.after, ALL)]
+        found.append(("windows", self.windows_before, self.windows_after, ALL))
+        return [_row(label, before, after, name) for label, before, after, name in found]
+
+
+def _row(label: str, before: Judged, after: Judged, name: str) -> dict[str, Any]:
+    count = sum(name in (ALL, each) for each in before.names)
+    old, new = before.figures(name), after.figures(name)
+    return {"stem": label, "count": count} | {f"{key}_{when}": its[key] for key in old for when, its in (("before", old), ("after", new))}
+
+
+def leave_one_out(rows: Sequence[StemRow], base: Calibration, on_song: Callable[[str], None] = lambda _: None) -> SongsLeftOut:
+    """Judges every song by the calibration that the others give; at least two songs. ``on_song`` is called before each."""
+    before, after, windows = [], [], []
+    pans: list[tuple[float, bool, float, bool]] = []
+    for song in dict.fromkeys(row.song for row in rows):
+        on_song(song)
+        own, others = [row for row in rows if row.song == song], [row for row in rows if row.song != song]
+        if not any(row.present for row in own) or not any(row.present for row in others):
+            continue
+        calibration = fit(others, base)
+        levels, course = levels_of(own, base), windows_of(own, base)
+        before.append(judged(levels, base))
+        after.append(judged(levels, calibration))
+        windows.append((judged(course, base, window=True), judged(course, calibration, window=True)))
+        pans += [(*_pan(row, base), *_pan(row, calibration)) for row in own if row.present and None not in (row.pan, row.true_pan)]
+    columns = np.array(pans, dtype=np.float64).reshape(-1, 4).mean(axis=0) if pans else None
+    pan_before, pan_after = (None if columns is None else (float(columns[at]), float(columns[at + 1])) for at in (0, 2))
+    course_before, course_after = (together([each[at] for each in windows]) for at in (0, 1))
+    return SongsLeftOut(together(before), together(after), course_before, course_after, pan_before, pan_after)
+
+
+def judged(levels: LevelColumns, calibration: Calibration, *, window: bool = False) -> Judged:
+    """LevelColumns by a calibration."""
+    point = levels.points(calibration, calibration.correction)
+    margins = (calibration.window_low, calibration.window_high) if window else (calibration.low, calibration.high)
+    low, high = interval_around(point, levels.gap, *margins, spreads_of(calibration.correction, levels.names))
+    return Judged(levels.true, point, low, high, levels.names, levels.songs)
+
+
+def together(parts: Sequence[Judged]) -> Judged:
+    """Several as one."""
+    true, point, low, high = (
+        np.concatenate([getattr(part, name) for part in parts] or [np.zeros(0)]) for name in ("true", "point", "low", "high")
+    )
+    names, songs = (tuple(text for part in parts for text in getattr(part, name)) for name in ("names", "songs"))
+    return Judged(true, point, low, high, names, songs)
+
+
+def _pan(row: StemRow, calibration: Calibration) -> tuple[float, bool]:
+    """The error of a pan, and whether its interval holds."""
+    seen, true = seen_in(row), row.true_pan or 0.0
+    pan = calibration.image.pan_of(row.pan or 0.0, seen)
+    low, high = pan_interval(pan, seen, calibration.image)
+    return abs(pan - true), low - 1e-6 <= true <= high + 1e-6

@@ -1,0 +1,260 @@
+"""The verb ``calibrate``: from multitracks to a balance, a corpus and its rules that use it; on songs whose levels are known."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from commands import stemwright
+
+from stemwright.datagen.cli import calibrate_verb
+from stemwright.manifests import table
+from stemwright.manifests.records import Estimate
+
+RATE = 22_050
+BANDS = {"drums": (4000, 10_000), "bass": (40, 200), "other": (250, 800), "vocals": (900, 3500)}
+MODULE = """
+import numpy as np
+
+BANDS = {bands!r}
+GAINS = {{"drums": 1.6, "bass": 0.7, "other": 1.0, "vocals": 1.3}}
+
+class Loud:
+    stem_names = tuple(BANDS)
+    version = "1"
+    identity = {{"weights": "1"}}
+
+    def __call__(self, mixture, sample_rate):
+        spectrum, hz = np.fft.rfft(mixture), np.fft.rfftfreq(mixture.shape[1], 1 / sample_rate)
+        return {{
+            name: GAINS[name] * np.fft.irfft(spectrum * ((hz >= low) & (hz < high)), mixture.shape[1]).astype(np.float32)
+            for name, (low, high) in BANDS.items()
+        }}
+
+class Retrained(Loud):
+    identity = {{"weights": "2"}}
+"""
+
+
+def band(rng, low, high, frames):
+    hz = np.fft.rfftfreq(frames, 1 / RATE)
+    spectrum = np.where((hz >= low * 1.01) & (hz < high * 0.99), np.exp(2j * np.pi * rng.random(hz.size)), 0)
+    audio = np.fft.irfft(spectrum, frames)
+    return audio / audio.std()
+
+
+def write_song(folder, seed, *, mixture=True, names=tuple(BANDS), seconds=4.0):
+    """Stems in bands of their own, at levels drawn at random; returns their gains in dB."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    total, gains_db = 0, {}
+    for name in names:
+        gains_db[name] = rng.uniform(-12, 0)
+        angle = (rng.uniform(-0.6, 0.6) + 1) * np.pi / 4
+        stem = 0.03 * 10 ** (gains_db[name] / 20) * band(rng, *BANDS[name], round(seconds * RATE))
+        stem = stem * np.array([[np.cos(angle)], [np.sin(angle)]])
+        soundfile.write(folder / f"{name}.wav", stem.T, RATE, subtype="FLOAT")
+        total = total + stem
+    if mixture:
+        soundfile.write(folder / "mixture.wav", total.T, RATE, subtype="FLOAT")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Six multitracks and the module of a separator."""
+    folder = tmp_path_factory.mktemp("calibrate")
+    for seed in range(6):
+        write_song(folder / "songs" / f"song{seed}", seed)
+    (folder / "loud_bands.py").write_text(MODULE.format(bands=BANDS))
+    return folder
+
+
+@pytest.fixture
+def here(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEMWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(place))
+    yield place
+    sys.modules.pop("loud_bands", None)
+
+
+def calibrated(here, *options, songs=None, check=True):
+    return stemwright("calibrate", songs or here / "songs", *options, "--json", check=check)
+
+
+SEPARATOR = ("--separator", "loud_bands:Loud")
+
+
+def test_a_balance_is_right_after_calibration_and_says_so(here, tmp_path):
+    new = write_song(tmp_path / "new", 50)
+    shutil.copy(new / "mixture.wav", tmp_path / "song.wav")
+    truth = {row["stem"]: row["level_lu"] for row in rows_of_balance(new)}
+    before = {row["stem"]: row for row in rows_of_balance(tmp_path / "song.wav", *SEPARATOR)}
+    assert "generic ranges, not calibrated to loud_bands:Loud" in stemwright("balance", tmp_path / "song.wav", *SEPARATOR).stdout
+    said = json.loads(calibrated(here, *SEPARATOR).stdout)
+    after = {row["stem"]: row for row in rows_of_balance(tmp_path / "song.wav", *SEPARATOR)}
+    assert max(abs(before[name]["level_lu"] - truth[name]) for name in BANDS) > 2.0
+    assert max(abs(after[name]["level_lu"] - truth[name]) for name in BANDS) < 0.3
+    assert {row["calibration"] for row in before.values()} == {""}
+    assert {row["calibration"] for row in after.values()} == {said["id"]}
+    text = stemwright("balance", tmp_path / "song.wav", *SEPARATOR).stdout
+    assert "calibrated to loud_bands:Loud on 6 songs" in text
+    other = rows_of_balance(tmp_path / "song.wav", "--separator", "loud_bands:Retrained")
+    assert [row["level_lu"] for row in other] == [before[name]["level_lu"] for name in BANDS]  # other weights: not theirs
+
+
+def rows_of_balance(*words):
+    found = json.loads(stemwright("balance", *words, "--json").stdout)["tracks"][0]
+    return [{"stem": name, "calibration": found["calibration"] or "", **stem} for name, stem in found["stems"].items()]
+
+
+def test_figures_of_songs_that_are_left_out_are_shown_and_kept(here):
+    done = calibrated(here, *SEPARATOR)
+    said = json.loads(done.stdout)
+    total = next(row for row in said["left_out"] if row["stem"] == "all")
+    assert total["rmse_lu_before"] > 1.0 > 0.3 > total["rmse_lu_after"]
+    assert total["count"] == 24
+    [listed] = json.loads(stemwright("calibrate", "--list", "--json").stdout)["calibrations"]
+    assert (listed["id"], listed["key"], len(listed["songs"])) == (said["id"], said["key"], 6)
+    text = stemwright("calibrate", here / "songs", *SEPARATOR).stdout
+    assert "6 songs separated by an earlier run" in text
+    assert "each of 6 songs by the others: generic, then calibrated" in text
+
+
+def test_a_dry_run_keeps_nothing(here):
+    said = json.loads(calibrated(here, *SEPARATOR, "--dry-run").stdout)
+    assert said["kept"] == []
+    assert json.loads(stemwright("calibrate", "--list", "--json").stdout)["calibrations"] == []
+
+
+def test_a_corpus_carries_its_calibration_and_one_made_before_stays(here, tmp_path):
+    corpus = tmp_path / "corpus"
+    for seed in range(2):
+        write_song(tmp_path / "songs" / f"new{seed}", 70 + seed)
+        (tmp_path / "mixtures").mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "songs" / f"new{seed}" / "mixture.wav", tmp_path / "mixtures" / f"new{seed}.wav")
+    stemwright("catalog", tmp_path / "mixtures", corpus)
+    stemwright("separate", corpus, *SEPARATOR)
+    stemwright("estimate", corpus)
+    before = table.read(corpus / "estimates.parquet", Estimate)
+    assert {row.calibration for row in before} == {None}
+    stemwright("estimate", corpus)
+    assert table.read(corpus / "estimates.parquet", Estimate) == before  # nothing was calibrated: the rows stay, ids and all
+    said = json.loads(calibrated(here, *SEPARATOR).stdout)
+    stemwright("estimate", corpus)
+    after = table.read(corpus / "estimates.parquet", Estimate)
+    assert {row.calibration for row in after} == {said["id"]}
+    assert [path.name for path in (corpus / "calibrations").iterdir()] == [f"{said['key']}.json"]
+    shutil.rmtree(tmp_path / "cache" / "calibrations")  # another machine
+    stemwright("estimate", corpus)
+    assert table.read(corpus / "estimates.parquet", Estimate) == after
+    drums = {row.track_id: row.level_lu for row in before if row.name == "drums"}
+    assert all(row.level_lu < drums[row.track_id] - 1.0 for row in after if row.name == "drums")
+    assert stemwright("check", corpus, check=False).returncode == stemwright("check", corpus, check=False).returncode
+    assert "calibrations" not in stemwright("check", corpus, check=False).stdout
+
+
+def test_multitracks_without_mixtures_and_with_other_names_are_taken(here, tmp_path):
+    for seed in range(5):
+        folder = write_song(tmp_path / "raw" / f"song{seed}", seed, mixture=False)
+        (folder / "drums.wav").rename(folder / "01_Kick.wav")
+        (folder / "vocals.wav").rename(folder / "Lead Vox.wav")
+        (folder / "other.wav").rename(folder / "Piano.wav")
+    said = json.loads(calibrated(here, *SEPARATOR, songs=tmp_path / "raw").stdout)
+    total = next(row for row in said["left_out"] if row["stem"] == "all")
+    assert total["count"] == 20
+    assert total["rmse_lu_after"] < 0.3
+
+
+def test_songs_with_silent_stems_and_of_one_stem_count_for_what_they_have(here, tmp_path):
+    shutil.copytree(here / "songs", tmp_path / "songs")
+    write_song(tmp_path / "songs" / "alone", 9, names=("drums",))
+    for name in ("bass", "vocals"):
+        silent = np.zeros_like(soundfile.read(tmp_path / "songs" / "song0" / f"{name}.wav")[0])
+        soundfile.write(tmp_path / "songs" / "song0" / f"{name}.wav", silent, RATE, subtype="FLOAT")
+    stems = [soundfile.read(tmp_path / "songs" / "song0" / f"{name}.wav")[0] for name in BANDS]
+    soundfile.write(tmp_path / "songs" / "song0" / "mixture.wav", sum(stems), RATE, subtype="FLOAT")
+    said = json.loads(calibrated(here, *SEPARATOR, songs=tmp_path / "songs").stdout)
+    counts = {row["stem"]: row["count"] for row in said["left_out"]}
+    assert (counts["drums"], counts["bass"], counts["vocals"], counts["other"]) == (7, 5, 5, 6)
+
+
+def test_too_few_songs_and_songs_that_cannot_be_used_say_what_is_expected(here, tmp_path):
+    for seed in range(2):
+        write_song(tmp_path / "few" / f"song{seed}", seed)
+    done = calibrated(here, *SEPARATOR, songs=tmp_path / "few", check=False)
+    assert done.returncode == 1
+    assert "expected at least 5 songs" in done.stderr
+    assert "got 2 with 8" in done.stderr
+    shutil.copytree(here / "songs", tmp_path / "songs")
+    wrong = tmp_path / "songs" / "song0"
+    (wrong / "vocals.wav").rename(wrong / "accompaniment.wav")
+    done = calibrated(here, *SEPARATOR, songs=tmp_path / "songs", check=False)
+    assert done.returncode == 3
+    [rejected] = json.loads(done.stdout)["rejected"]
+    assert "accompaniment" in rejected["reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "expected MULTITRACKS"),
+        (("missing",), "does not exist"),
+        (("songs", "--list"), "leave out"),
+        (("songs", "--stems", "x/{song}"), "--stems-of NAME"),
+        (("songs", "--stems-of", "x"), "expected --stems FOLDER"),
+        (("songs", "--corpus", "songs"), "is no corpus"),
+        (("songs/song0/mixture.wav",), "is a file; expected a folder of songs"),
+    ],
+)
+def test_wrong_usage_says_what_was_expected(here, monkeypatch, words, said):
+    monkeypatch.chdir(here)
+    done = stemwright("calibrate", *words, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_stems_that_a_separator_made_elsewhere_are_calibrated_by_a_name(here, tmp_path):
+    from loud_bands import Loud
+
+    def separate(mixture, folder):
+        folder.mkdir(parents=True)
+        for name, audio in Loud()(soundfile.read(mixture)[0].T, RATE).items():
+            soundfile.write(folder / f"{name}.wav", audio.T, RATE, subtype="FLOAT")
+
+    for song in sorted((here / "songs").iterdir()):
+        separate(song / "mixture.wav", tmp_path / "out" / song.name)
+    json.loads(calibrated(here, "--stems", tmp_path / "out" / "{song}", "--stems-of", "loud").stdout)
+    new = write_song(tmp_path / "new", 51)
+    shutil.copy(new / "mixture.wav", tmp_path / "song.wav")
+    separate(tmp_path / "song.wav", tmp_path / "out" / "song")
+    truth = {row["stem"]: row["level_lu"] for row in rows_of_balance(new)}
+    found = rows_of_balance(tmp_path / "song.wav", "--stems", tmp_path / "out" / "song", "--stems-of", "loud")
+    assert max(abs(row["level_lu"] - truth[row["stem"]]) for row in found) < 0.3
+    done = stemwright("balance", tmp_path / "song.wav", "--stems", tmp_path / "out" / "song", "--stems-of", "loudd", check=False)
+    assert done.returncode == 2
+    assert "(kept: loud)" in done.stderr
+
+
+def test_a_stopped_calibration_goes_on_where_it_was(here, monkeypatch):
+    from loud_bands import Loud
+
+    calls = []
+    plain = Loud.__call__
+
+    def failing(self, mixture, sample_rate):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return plain(self, mixture, sample_rate)
+
+    monkeypatch.setattr(Loud, "__call__", failing)
+    assert calibrated(here, *SEPARATOR, check=False).returncode == 130
+    calibrated(here, *SEPARATOR)
+    assert len(calls) == 4 + 3  # three songs were kept; the fourth and two more are separated
+
+
+def test_the_help_names_the_verb():
+    assert "stemwright calibrate multitracks/" in calibrate_verb.calibrate.__doc__
