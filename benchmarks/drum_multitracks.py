@@ -7,11 +7,11 @@
 
 Conventions
     Audio is [T] or [2, T], full scale 1.0. A song is a kit, a groove of ``songs.compose`` and an engineer, each drawn from its seed.
-    A microphone records its drum, and the others ``BLEED_DB`` below and up to 3 ms later. Overheads are a pair: every drum at a place, later
-    on the far side, with the first reflections of a room. A drum that the groove does not play has no microphone.
-    The engineer brings each microphone to the loudness of HABIT_LU, give or take MOOD_LU, and uses the effects of the package: equaliser and
-    compressor by microphone, a reverb for snare and toms, a compressor on the mix. The files of the microphones are without effects, and at
-    their faders, so that they are found in the mix; the preset ``drums`` takes level and place from them again.
+    A microphone records its drum, and the others ``BLEED_DB`` below and up to 3 ms later. Overheads are a pair: every drum at a place,
+    later on the far side, with the first reflections of a room. A drum that the groove does not play has no microphone.
+    The engineer brings each microphone to the loudness of HABIT_LU, give or take MOOD_LU, and uses the effects of the package: equaliser
+    and compressor by microphone, a reverb for snare and toms, a compressor on the mix. The files of the microphones are without effects,
+    and at their faders, so that they are found in the mix; the preset ``drums`` takes level and place from them again.
 """
 
 from __future__ import annotations
@@ -56,8 +56,26 @@ ROLES = {  # what a kit calls it -> the drum; the first that fits
 }
 PLAYED_AS = {"clap": "snare", "shaker": "hat", "perc": "rim"}  # what a groove asks for -> the drum that plays it
 INPUTS = tuple(DRUM_STEMS)  # of the preset, in its order
-MICROPHONES = {"kick": ("kick",), "snare": ("snare", "rim"), "hihat": ("hat", "open"), "tom1": ("tom1",), "tom2": ("tom2",), "tom3": ("tom3",)}
-PLACES = {"kick": 0.0, "snare": 0.1, "rim": 0.1, "hat": 0.6, "open": 0.6, "tom1": 0.35, "tom2": -0.1, "tom3": -0.6, "ride": -0.7, "crash": 0.4}
+MICROPHONES = {
+    "kick": ("kick",),
+    "snare": ("snare", "rim"),
+    "hihat": ("hat", "open"),
+    "tom1": ("tom1",),
+    "tom2": ("tom2",),
+    "tom3": ("tom3",),
+}
+PLACES = {
+    "kick": 0.0,
+    "snare": 0.1,
+    "rim": 0.1,
+    "hat": 0.6,
+    "open": 0.6,
+    "tom1": 0.35,
+    "tom2": -0.1,
+    "tom3": -0.6,
+    "ride": -0.7,
+    "crash": 0.4,
+}
 BLEED_DB, MOOD_LU, LATEST_S = (-30.0, -16.0), 1.0, 0.003
 HABIT_LU = {"kick": -18.0, "snare": -18.0, "hihat": -33.0, "tom1": -22.0, "tom2": -22.0, "tom3": -21.0, "overheads": -26.0}
 PANS = {"hihat": 0.4, "tom1": 0.3, "tom2": -0.1, "tom3": -0.45}
@@ -91,7 +109,9 @@ def free_kits(music: Path) -> dict[str, Kit]:
             name = row["instrument"].lower()
             drum = next((drum for drum, pattern in ROLES.items() if re.search(pattern, name)), None)
             if drum and float(row["seconds"]) > 0.02:
-                layers[row["kit"]][drum][row["instrument"]].append((float(row["max"] or 1.0), music / "drumkits" / row["path"], float(row["gain"] or 1.0)))
+                layers[row["kit"]][drum][row["instrument"]].append(
+                    (float(row["max"] or 1.0), music / "drumkits" / row["path"], float(row["gain"] or 1.0))
+                )
     wanted = {"kick", "snare", "hat"}
     found = {kit: drums for kit, drums in sorted(layers.items()) if wanted <= set(drums)}
     return {kit: {drum: [_read(hits) for hits in by_name.values()] for drum, by_name in drums.items()} for kit, drums in found.items()}
@@ -157,12 +177,15 @@ def recorded(drums: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[
         for side, sign in enumerate((-1.0, 1.0)):
             near = 0.5 * (1.0 + sign * place)
             overheads[side] += level * (0.3 + 0.7 * near) * later(audio, 0.002 + 0.001 * (1.0 - near))
-    echoes = [np.fft.irfft(np.fft.rfft(side, 2 * frames) * np.fft.rfft(tail, 2 * frames))[:frames] for side, tail in zip(overheads, room, strict=True)]
+    echoes = [
+        np.fft.irfft(np.fft.rfft(side, 2 * frames) * np.fft.rfft(tail, 2 * frames))[:frames]
+        for side, tail in zip(overheads, room, strict=True)
+    ]
     return {**found, "overheads": (overheads + np.stack(echoes)).astype(np.float32)}
 
 
 def mixed(song: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The engineer's mix [2, T] as ``mixture``, its peak below full scale, and the microphones [2, T] at their faders in it, without effects."""
+    """The engineer's mix [2, T] as ``mixture``, below full scale, and the microphones [2, T] at their faders, without effects."""
     faders, sum_, send = {}, np.zeros((2, song["overheads"].shape[-1])), np.zeros((2, song["overheads"].shape[-1]))
     for name, audio in song.items():
         stereo = np.atleast_2d(audio).astype(np.float32)
@@ -190,12 +213,12 @@ def engineered(name: str, audio: np.ndarray, rng: np.random.Generator) -> Chain:
     return chain
 
 
-def write_song(place: Path, kit: Kit, seed: int) -> None:
+def write_song(place: Path, kit: Kit, seed: int, duration_s: float = DURATION_S) -> None:
     """Writes the microphones and the mix of a kit, a groove and an engineer."""
     rng = np.random.default_rng([seed, 11])
-    drums = played(kit, rng)
+    drums = played(kit, rng, duration_s)
     while not {"kick", "snare", "hat"} <= set(drums):
-        drums = played(kit, rng)
+        drums = played(kit, rng, duration_s)
     place.mkdir(parents=True, exist_ok=True)
     for name, audio in mixed(recorded(drums, rng), rng).items():
         scale = 0.9 / max(0.9, float(np.abs(audio).max())) if name != "mixture" else 1.0

@@ -11,6 +11,8 @@ Conventions
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from removal_networks import cepstrum, levels, magnitudes
@@ -43,7 +45,7 @@ def _banded(power: Tensor, first: int, count: int) -> Tensor:
     """[B, K] -> [B, count]: the logarithm of the mean power in bands of equal ratio from bin ``first`` on."""
     edges = np.unique(np.round(np.geomspace(first, power.shape[-1], count + 1)).astype(int))
     edges = edges if len(edges) == count + 1 else np.linspace(first, power.shape[-1], count + 1).astype(int)
-    bands = [power[:, low:high].mean(-1) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    bands = [power[:, low:high].mean(-1) for low, high in pairwise(edges)]
     return torch.stack(bands, -1).clamp_min(1e-12).log()
 
 
@@ -59,7 +61,7 @@ def _echoes(sound: Tensor) -> Tensor:
     lines = cepstrum(sound).abs()
     edges = np.geomspace(48, lines.shape[-1], CENTRES + 1).astype(int)
     parts = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         band = lines[:, low:high]
         parts += [(band.amax(-1) / band.median(-1).values.clamp_min(1e-9)).log(), band.mean(-1).clamp_min(1e-9).log()]
     return torch.stack(parts, -1)

@@ -62,14 +62,17 @@ class MixWaveUNet(nn.Module):
 
     @property
     def receptive_field(self) -> int:
-        """Frames of the tracks that one frame of the mix may depend on, at most."""
-        low, high = 0, 0  # of a frame between two of the lowest level, back to the tracks
-        for _ in range(self.levels):  # the way up, from the mix: interpolation reads the frames on both sides
-            low, high = (low - MERGE // 2) // 2, -(-(high + MERGE // 2) // 2)
-        low, high = low - KERNEL // 2, high + KERNEL // 2
-        for _ in range(self.levels):
-            low, high = 2 * low - KERNEL // 2, 2 * high + KERNEL // 2
-        return high - low + 1
+        """Frames of the tracks that one frame of the mix may depend on, at most, wherever it is between those of the levels."""
+        most = 0
+        for frame in range(2**self.levels):
+            low = high = frame
+            for _ in range(self.levels):  # the way up, from the mix: interpolation reads the frames on both sides
+                low, high = (low - MERGE // 2) // 2, -(-(high + MERGE // 2) // 2)
+            low, high = low - KERNEL // 2, high + KERNEL // 2
+            for _ in range(self.levels):
+                low, high = 2 * low - KERNEL // 2, 2 * high + KERNEL // 2
+            most = max(most, high - low + 1)
+        return most
 
     def begin_as(self, gains: Tensor) -> None:
         """Starts at a mix by gains [2, N] of the tracks."""

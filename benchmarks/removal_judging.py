@@ -1,8 +1,8 @@
 """Judging of removers on held-out songs, by SI-SDR and MR-STFT, and of the detector; the rows of their tables.
 
 Conventions
-    A remover's answer is at the loudness of its input before it is scored, as the pairs are. At most PER_SONG pairs of an effect are taken of
-    a song. "Chosen" is what the detector's effect gives: of the removable effects the likeliest, where it is likelier than not.
+    A remover's answer is at the loudness of its input before it is scored, as the pairs are. At most PER_SONG pairs of an effect are
+    taken of a song. "Chosen" is what the detector's effect gives: of the removable effects the likeliest, where it is likelier than not.
     Intervals are of ``stemwright.datagen.evaluate.scores``: 95 %, over songs.
 """
 
@@ -19,15 +19,15 @@ from removal_networks import RATE
 from torch import Tensor
 from trained_remover import Remover
 
+import stemwright
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.effects import EFFECTS as DEVICES
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.evaluate.scores import SongMean, mean_over_songs, mr_stft_loss, si_sdr_db
 from stemwright.datagen.pairs.drawing import draw_settings, reached_ranges
-from stemwright.manifests.table import read_table
 from stemwright.separation.loudness.meter import integrated_loudness
 
-PER_SONG, AUDIBLE_DB = 3, 40.0
+PER_SONG, AUDIBLE_DB = 2, 40.0
 OTHERS = {"room": "reverb", "clip": "distortion", "limiter": "compressor"}  # a device that no pair had -> the remover that takes it
 LEVEL_LUFS, CREST_DB = -20.0, 12.0
 Row = dict[str, Any]
@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 def titles(data: PairDataset) -> dict[str, str]:
     """Track -> the title of its song, which begins with where it is from."""
-    table = read_table(data.folder.parent / "tracks.parquet")
+    table = stemwright.read_table(data.folder.parent / "tracks.parquet")
     return dict(zip(table["id"], table["title"], strict=True))
 
 
@@ -85,7 +85,9 @@ def other_devices(data: PairDataset, weights: Mapping[str, Any]) -> list[Row]:
             before = scores(wet, dry)
             if before[0] < AUDIBLE_DB:
                 after = scores(remover.without(wet, [effect]), dry)
-                rows.append({"effect": f"{device}, by that of {effect}", "song": song, "title": names[song], "wet": before, "remover": after})
+                rows.append(
+                    {"effect": f"{device}, by that of {effect}", "song": song, "title": names[song], "wet": before, "remover": after}
+                )
     return rows
 
 
@@ -132,9 +134,16 @@ def detector_rows(seen: Mapping[str, Any], often: Tensor, state: Mapping[str, An
         usual = on[:, place] == (float(often[place]) > 0.5)
         accuracies.append((right, usual))
         precision = mean_over_songs(
-            range(len(on)), songs, lambda kept, place=place: average_precision(answers[kept.astype(int), place], on[kept.astype(int), place])
+            range(len(on)),
+            songs,
+            lambda kept, place=place: average_precision(answers[kept.astype(int), place], on[kept.astype(int), place]),
         )
-        cells = [name, f"{on[:, place].sum()} of {len(on)}", _shown(mean_over_songs(right, songs), 3), _shown(mean_over_songs(usual, songs), 3)]
+        cells = [
+            name,
+            f"{on[:, place].sum()} of {len(on)}",
+            _shown(mean_over_songs(right, songs), 3),
+            _shown(mean_over_songs(usual, songs), 3),
+        ]
         lines.append("| " + " | ".join([*cells, _shown(precision, 3), f"{on[:, place].mean():.3f}"]) + " |")
     both = [_shown(mean_over_songs(np.mean([pair[k] for pair in accuracies], axis=0), songs), 3) for k in (0, 1)]
     return [*lines, f"| all | | {both[0]} | {both[1]} | | |"]

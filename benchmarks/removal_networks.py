@@ -1,18 +1,19 @@
 """Small networks that take one effect off a recording: a gain for compression, the inverse of a curve for distortion, a filter for reverb.
 
 Conventions
-    wet [B, T] to an estimate of dry [B, T], mono, at RATE; at any level, since what is judged does not depend on it. What a network reads of
-    the sound is a function here (``levels``, ``magnitudes``, ``cepstrum``), so that training computes it once for each excerpt.
+    wet [B, T] to an estimate of dry [B, T], mono, at RATE; at any level, since what is judged does not depend on it. What a network reads
+    of the sound is a function here (``levels``, ``magnitudes``, ``cepstrum``), so that training computes it once for each excerpt.
     Compression   a convolutional network over frames of HOP samples gives a gain for each. What is trained is SI-SDR, which for a gain by
                   frames follows from three sums of each frame (``frame_sums``, ``si_sdr_of_gain``).
     Distortion    a perceptron reads how the magnitudes lie below the peak and says how far up the curve of tanh the peak went.
     Reverb        a filter multiplies spectra and adds cepstra. Of training pairs, the cepstra of wet less those of dry lie near few
-                  directions, from ECHOES on, where a recording's own cepstrum is small: the least-squares map from the wet cepstrum onto these
-                  directions says which filter it was, and its inverse of minimum phase is applied.
+                  directions, from ECHOES on, where a recording's own cepstrum is small: the least-squares map from the wet cepstrum onto
+                  these directions says which filter it was, and its inverse of minimum phase is applied.
     Each learns the devices that it is shown: another curve, another room is another pair.
 
 References
-    Oppenheim, Schafer, Stockham 1968, "Nonlinear filtering of multiplied and convolved signals" (cepstra of echoes). The networks are our own.
+    Oppenheim, Schafer, Stockham 1968, "Nonlinear filtering of multiplied and convolved signals" (cepstra of echoes). The networks are our
+    own.
 """
 
 from __future__ import annotations

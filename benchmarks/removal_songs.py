@@ -1,8 +1,8 @@
 """Songs for the benchmarks that remove effects: stems of real free music and of synthetic songs, of which a third is held out.
 
 Conventions
-    ``--music`` is the folder that ``free_music.py`` makes. A song there is one of ``guitar`` or ``modules``, or, where its instruments could
-    not be grouped, of ``channels``: of a song the LONGEST_S in which its mixture is loudest, of that the loudest MOST stems, in mono.
+    ``--music`` is the folder that ``free_music.py`` makes. A song there is one of ``guitar`` or ``modules``, or, where its instruments
+    could not be grouped, of ``channels``: of a song the LONGEST_S in which its mixture is loudest, of that the loudest MOST stems, in mono.
     Synthetic songs are ``songs.render_song`` without drive, compression, echo and reverb: what they are before an effect is dry.
     Every third song is in the split ``test``, also where one artist made several: what is held out is songs, not artists.
 """
@@ -83,20 +83,20 @@ def _write_synthetic(seed: int, place: Path) -> None:
     write_song(place, synthetic_stems(seed))
 
 
-def _songs(music: Path | None, synthetic: int, free: int | None) -> Iterator[tuple[str, Any]]:
+def _songs(music: Path | None, synthetic: int) -> Iterator[tuple[str, Any]]:
     """(name, task that writes it to a folder)."""
-    for source in (free_folders(music) if music else [])[:free]:
+    for source in free_folders(music) if music else ():
         yield f"free {source.name}", partial(_write_free, source)
     for seed in range(FIRST_SEED, FIRST_SEED + synthetic):
         yield f"synthetic {seed}", partial(_write_synthetic, seed)
 
 
-def write_songs(folder: Path, music: Path | None, synthetic: int, *, free: int | None = None, workers: int = 1) -> Path:
+def write_songs(folder: Path, music: Path | None, synthetic: int, *, workers: int = 1) -> Path:
     """Writes the songs below a folder, those there are kept, with a list of them and their splits: its path."""
     rows = []
     with ProcessPoolExecutor(workers) as pool:
         tasks = []
-        for number, (name, task) in enumerate(_songs(music, synthetic, free)):
+        for number, (name, task) in enumerate(_songs(music, synthetic)):
             rows.append((name, name, "test" if number % HELD_OUT == HELD_OUT - 1 else "train"))
             if not (folder / name / "mixture.flac").exists():
                 tasks.append(pool.submit(task, folder / name))
@@ -112,6 +112,8 @@ def write_songs(folder: Path, music: Path | None, synthetic: int, *, free: int |
 def build(songs: Path, folder: Path, removal: Mapping[str, Any], per_track: int) -> Corpus:
     """The corpus of listed songs with removal pairs, rendered; what of it is there is kept."""
     corpus = Corpus(folder)
+    if (folder / "examples.parquet").exists():
+        return corpus
     pairs = {"mix": {"per_track": 0}, "removal": {"per_track": per_track, **removal}}
     if not (folder / "config.toml").exists():
         corpus.create(check({"songs": {"folder": str(songs)}, "pairs": pairs}, where="benchmark"))

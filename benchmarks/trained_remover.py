@@ -3,8 +3,8 @@
     STEMWRIGHT_REMOVER=WORK/remover.pt stemwright evaluate removal --model trained_remover:remove
 
 Conventions
-    Each channel is treated by itself at 48 kHz, and brought back to the loudness that it had, as the pairs are that RemFX trains on. Effects
-    are taken off last to first in ORDER, a guess, since nothing says in which order they were applied. Silence stays silence.
+    Each channel is treated by itself at 48 kHz, and brought back to the loudness that it had, as the pairs are that RemFX trains on.
+    Effects are taken off last to first in ORDER, a guess, since nothing says in which order they were applied. Silence stays silence.
 """
 
 from __future__ import annotations
