@@ -14,7 +14,7 @@ What is measured
 
 References
     Martinez Ramirez, Stoller, Moffat 2021; the shape and what of it is published: ``mix_wave_u_net.py``. Published are width 24, 10 levels,
-    batches of 16, Adam at 1e-4 until the loss on validation songs stands still.
+    batches of 16, Adam at 1e-4 until the loss on validation songs falls no more.
 """
 
 from __future__ import annotations
