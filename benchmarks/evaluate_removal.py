@@ -6,7 +6,8 @@ What is measured
     FREE is the folder that benchmarks/free_music.py makes. ``removal``: wet against dry for each published configuration, by the protocol
     of ``stemwright evaluate removal``; beside it, on the same stems, pairs that RemFX's recipe makes with the effects of pedalboard: an
     excerpt from anywhere, its level as it is before the first effect, -20 LUFS by pyloudnorm after each, drawn again below a distance of
-    1e-3. ``limit``: the protocol of ``stemwright evaluate limit``, our limiter on the middle of each song.
+    1e-3; once more with -20 LUFS before the first effect, as ours have it: a threshold and a drive mean what the level makes of them.
+    ``limit``: the protocol of ``stemwright evaluate limit``, our limiter on the middle of each song.
     Neither the songs nor, for ``limit``, the limiter are the published ones.
 
 References
@@ -65,14 +66,19 @@ def normalised(audio: np.ndarray, meter: pyloudnorm.Meter) -> np.ndarray:
     return (audio * 10.0 ** (max(gain_db, -120.0) / 20.0)).astype(np.float32)
 
 
-def peer_scores(sound: np.ndarray, names: Sequence[str], rng: np.random.Generator) -> tuple[float, float] | None:
-    """SI-SDR and MR-STFT of wet against dry as RemFX makes them of a sound [1, T]; None where no excerpt sounds or differs."""
+def peer_scores(sound: np.ndarray, names: Sequence[str], rng: np.random.Generator, *, levelled: bool) -> tuple[float, float] | None:
+    """SI-SDR and MR-STFT of wet against dry as RemFX makes them of a sound [1, T]; None where no excerpt sounds or differs.
+
+    ``levelled``: at -20 LUFS before the first effect as well, as ours are.
+    """
     meter = pyloudnorm.Meter(RATE)
     for _ in range(DRAWS):
         start = int(rng.integers(max(1, sound.shape[1] - NUM_FRAMES)))
         wet = dry = sound[:, start : start + NUM_FRAMES]
         if np.abs(dry).mean() < SOUNDS:
             continue
+        if levelled:
+            wet = dry = normalised(dry, meter)
         for name in rng.permutation(names):
             wet = normalised(effect_of(str(name), rng)(wet, RATE), meter)
         wet, dry = normalised(wet, meter), normalised(dry, meter)
@@ -81,7 +87,7 @@ def peer_scores(sound: np.ndarray, names: Sequence[str], rng: np.random.Generato
     return None
 
 
-def peer_figures(folder: Path, num_songs: int) -> list[Figure]:
+def peer_figures(folder: Path, num_songs: int, *, levelled: bool) -> list[Figure]:
     """SI-SDR and MR-STFT of wet for each configuration, of pairs that pedalboard's effects make of the same stems."""
     scores: dict[str, list[tuple[float, float]]] = {group: [] for group in GROUPS}
     songs: dict[str, list[str]] = {group: [] for group in GROUPS}
@@ -89,7 +95,7 @@ def peer_figures(folder: Path, num_songs: int) -> list[Figure]:
     for title, sound in stems_of(folder, num_songs):
         for group, fixed in GROUPS.items():
             names = fixed or [EFFECTS[index] for index in rng.permutation(len(EFFECTS))[: int(group[0])]]
-            if (found_scores := peer_scores(sound, names, rng)) is not None:
+            if (found_scores := peer_scores(sound, names, rng, levelled=levelled)) is not None:
                 scores[group].append(found_scores)
                 songs[group].append(title)
     found = []
@@ -113,24 +119,27 @@ def cell(figures: Sequence[Figure], group: str, name: str, who: str, digits: int
     its = [each for each in figures if (each.group, each.name, each.who) == (group, name, who) and each.value is not None]
     if not its:
         return ""
-    interval = "" if its[0].low is None else f" ({its[0].low:.{digits}f} to {its[0].high:.{digits}f})"
-    return f"{its[0].value:.{digits}f}{interval}"
+    value, low, high = (
+        None if number is None else f"{round(number, digits) + 0.0:.{digits}f}" for number in (its[0].value, its[0].low, its[0].high)
+    )
+    return f"{value}" if low is None else f"{value} ({low} to {high})"
 
 
 def removal_table(folder: Path, num_songs: int, out: Path) -> list[str]:
     """What the effects do: published, by pedalboard on the same stems, by ours, and what undoing with known settings leaves."""
     ours = evaluate(PROTOCOLS["removal"], EvaluationRequest(folder, num_songs=num_songs), out)
-    peer = peer_figures(folder, num_songs)
+    peers = [peer_figures(folder, num_songs, levelled=levelled) for levelled in (False, True)]
+    every = [*((found, PEER) for found in peers), (ours.figures, "wet")]
     lines = [
-        "| removed | SI-SDR of wet, dB: published | by RemFX's recipe and pedalboard | ours | undone with known settings "
-        "| MR-STFT of wet: by RemFX's recipe and pedalboard | ours |",
-        "|---|---|---|---|---|---|---|",
+        "| removed | SI-SDR of wet, dB: published | RemFX's recipe, pedalboard | the same, levelled first | ours | undone, settings known "
+        "| MR-STFT of wet: RemFX's recipe, pedalboard | the same, levelled first | ours |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for group in GROUPS:
         published = cell(ours.figures, group, "SI-SDR", "RemFX, wet", 2)
-        sdr = [cell(found, group, "SI-SDR", who, 1) for found, who in ((peer, PEER), (ours.figures, "wet"))]
+        sdr = [cell(found, group, "SI-SDR", who, 1) for found, who in every]
         undone = cell(ours.figures, group, "SI-SDR", "undo, known", 1)
-        loss = [cell(found, group, "MR-STFT", who, 2) for found, who in ((peer, PEER), (ours.figures, "wet"))]
+        loss = [cell(found, group, "MR-STFT", who, 2) for found, who in every]
         lines.append(f"| {' | '.join([group, published, *sdr, undone, *loss])} |")
     count = max((each.count or 0) for each in ours.figures)
     return [f"{count} songs, all stems, one excerpt of each for each group; {len(ours.rejected)} songs rejected.", "", *lines]

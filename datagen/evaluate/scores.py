@@ -131,9 +131,20 @@ def mean_over_songs(
     high: float | None = None
     if len(known) >= FEWEST_SONGS:
         picks = np.random.default_rng(0).integers(len(known), size=(DRAWS, len(known)))
-        drawn = [float(statistic(np.concatenate([known[number] for number in pick]))) for pick in picks]
+        drawn = _drawn(known, picks, statistic)
         low, high = (float(end) for end in np.quantile(drawn, [(1.0 - COVERAGE) / 2.0, (1.0 + COVERAGE) / 2.0]))
     return SongMean(float(statistic(pooled)), low, high, len(pooled), len(known))
+
+
+def _drawn(
+    known: list[NDArray[np.float64]], picks: NDArray[np.int64], statistic: Callable[..., float | np.floating]
+) -> NDArray[np.float64]:
+    """The statistic of each draw of songs, [draws]; the mean, which needs no copy of the values, of thousands of songs in no time."""
+    if statistic is np.mean:
+        sums, counts = (np.array([measure(part) for part in known]) for measure in (np.sum, len))
+        means: NDArray[np.float64] = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
+        return means
+    return np.array([float(statistic(np.concatenate([known[number] for number in pick]))) for pick in picks])
 
 
 def _checked(estimate: Array, reference: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

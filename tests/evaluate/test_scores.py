@@ -116,6 +116,13 @@ def test_another_statistic_is_taken_of_every_draw():
     assert found.high in (2.0, 3.0, 100.0)
 
 
+def test_the_mean_has_the_interval_of_any_statistic_that_is_a_mean():
+    rng = np.random.default_rng(3)
+    values, songs = rng.standard_normal(40), [number // 3 for number in range(40)]
+    found, same = (mean_over_songs(values, songs, statistic) for statistic in (np.mean, lambda drawn: drawn.sum() / drawn.size))
+    assert (found.low, found.high) == pytest.approx((same.low, same.high))
+
+
 def test_missing_values_are_left_out_and_few_songs_have_no_interval():
     found = mean_over_songs([1.0, math.nan, 3.0], ["a", "a", "b"])
     assert (found.value, found.low, found.high, found.count, found.songs) == (2.0, None, None, 2, 2)
