@@ -103,10 +103,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="publish in docs/results.md")
     parser.add_argument("--out", type=Path, help="keep finished effects here, for resuming")
+    parser.add_argument("--only", choices=("own", *PEERS), help="measure one library into --out, and print nothing")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
+    if given.only and given.out:
+        judged(None if given.only == "own" else given.only, given.out / given.only)
+        return
     with tempfile.TemporaryDirectory() as place:
-        found = [each for peer in (None, *PEERS) if (each := judged(peer, given.out or Path(place))) is not None]
+        found = [each for peer in (None, *PEERS) if (each := judged(peer, (given.out or Path(place)) / (peer or "own"))) is not None]
     table = "| effect | setting | judged | greatest error | values | note |\n|---|---|---|---|---|---|"
     heads = ("library", "effects", "settings", *VERDICTS, "effects that do nothing", "with latency", "another shape")
     parts = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", *(counts_of(*each) for each in found)]

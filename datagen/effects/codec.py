@@ -6,7 +6,8 @@ Conventions
     The encoder's delay is compensated to the sample, and the output has the length of the input: what coding an excerpt adds before or
     after it is cut. An infinite bit rate codes nothing. Of a bit rate that the codec does not have at the sample rate, the nearest one is
     taken; ``achievable`` says which, and rows that are drawn have it. Rates that a codec does not know are resampled there and back
-    (``stemwright.manifests.sound.lossy_coding``).
+    (``stemwright.manifests.sound.lossy_coding``). Vorbis is coded by quality: its bit rate is the nominal one of that quality for two
+    channels at 44.1 kHz, and a stream of one channel takes less.
     What a codec drops depends on the level of the sound, as hearing does: ``level_db`` is a gain into the coder that is undone after it.
     A codec is many-to-one and has no ``invert``. It has no gradient either: that of the output is passed to the input unchanged, as is
     usual for quantisers. Where its input differs by as little as a rounding, its output may differ by as much as its own noise.

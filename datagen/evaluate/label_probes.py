@@ -15,7 +15,7 @@ from typing import Any
 
 from stemwright.datagen.effects.settings import Choice, Range, fields
 from stemwright.datagen.evaluate.label_audit import AuditedEffect, Plain, Probe
-from stemwright.datagen.evaluate.label_measures import echoes, freeverb, level_steps, modulation, responses, signal_levels
+from stemwright.datagen.evaluate.label_measures import coding_noise, echoes, freeverb, level_steps, modulation, responses, signal_levels
 
 HZ: dict[str, Any] = {"unit": "Hz", "tolerance": 0.01, "relative": True}
 MS: dict[str, Any] = {"unit": "ms", "tolerance": 0.02, "relative": True}
@@ -155,9 +155,17 @@ def _envelope() -> Iterable[Probe]:
 
 
 def _codec() -> Iterable[Probe]:
-    yield Probe("codec", ("mp3", "aac", "opus", "vorbis"), None, {"bit_rate_kbps": 96.0})
-    yield Probe("bit_rate_kbps", (64.0, 128.0, 192.0), None, unit="kbit/s")
-    yield Probe("level_db", (-30.0, 0.0, 6.0), None, {"bit_rate_kbps": 96.0}, unit="dB")
+    def among(setting: str, values: tuple[Any, ...], codings: list[coding_noise.Coding], unit: str = "") -> Probe:
+        """Each value is expected to be found as its own coding: the unit of the measure is the place in the list."""
+        measure = coding_noise.nearest_coding(codings)
+        said = "the nearest of these in the spectrum of its noise, coded by ffmpeg" if measure else "not measured: needs the program ffmpeg"
+        fixed: dict[str, Plain] = {"codec": "mp3", "bit_rate_kbps": 96.0}
+        return Probe(setting, values, measure, fixed, unit, lambda value: float(values.index(value)), tolerance=0.0, definition=said)
+
+    coding, codecs, rates, gains = coding_noise.Coding, ("mp3", "aac", "opus", "vorbis"), (48.0, 96.0, 192.0), (-40.0, 0.0)
+    yield among("codec", codecs, [coding(codec, 96.0) for codec in codecs])
+    yield among("bit_rate_kbps", rates, [coding("mp3", rate) for rate in rates])
+    yield among("level_db", gains, [coding("mp3", 96.0, gain) for gain in gains])
 
 
 def _loudness() -> Iterable[Probe]:

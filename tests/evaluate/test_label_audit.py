@@ -17,12 +17,14 @@ from stemwright.datagen.effects.settings import EffectSettings, choice, fields, 
 from stemwright.datagen.evaluate import evaluation, label_probes
 from stemwright.datagen.evaluate.given_models import GivenModel
 from stemwright.datagen.evaluate.label_audit import AuditedEffect, Extent, Probe, audit, judge, latency
-from stemwright.datagen.evaluate.label_measures import level_steps, responses, signal_levels
+from stemwright.datagen.evaluate.label_measures import coding_noise, level_steps, responses, signal_levels
 from stemwright.datagen.evaluate.protocol import PROTOCOLS, EvaluationRequest
 from stemwright.manifests.usage import UsageError
 
 SHORT = Extent((44_100,), (1, 2), 2)
-NOT_MEASURABLE = {("room", "seed"), ("noise", "seed"), ("codec", "codec"), ("codec", "bit_rate_kbps"), ("codec", "level_db")}
+NOT_MEASURABLE = {("room", "seed"), ("noise", "seed")}
+if not coding_noise.has_program():
+    NOT_MEASURABLE |= {("codec", "codec"), ("codec", "bit_rate_kbps"), ("codec", "level_db")}
 
 
 @pytest.mark.parametrize("name", label_probes.OWN)

@@ -1,12 +1,13 @@
 """Each method of measuring a setting back gives the known answer on effects that are written here, or by somebody else."""
 
+import io
 import math
 
 import numpy as np
 import pytest
 from scipy import signal
 
-from stemwright.datagen.evaluate.label_measures import echoes, freeverb, level_steps, modulation, responses, signal_levels
+from stemwright.datagen.evaluate.label_measures import coding_noise, echoes, freeverb, level_steps, modulation, responses, signal_levels
 from stemwright.datagen.evaluate.label_measures.systems import OutputError, System
 
 RATE = 44_100
@@ -291,3 +292,22 @@ def test_gain_over_time_and_shift_of_pitch():
 def test_what_is_no_audio_is_an_error(made):
     with pytest.raises(OutputError, match="expected"):
         system(made).play(np.zeros(100))
+
+
+@pytest.mark.skipif(not coding_noise.has_program(), reason="compares with the ffmpeg program")
+def test_the_bit_rate_of_libsndfiles_mp3_is_found_by_its_noise():
+    soundfile = pytest.importorskip("soundfile")
+
+    def coded(level):
+        def process(audio):
+            file = io.BytesIO()
+            how = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT", "compression_level": level}
+            soundfile.write(file, audio.T, RATE, **how)
+            file.seek(0)
+            return soundfile.read(file, always_2d=True)[0].T
+
+        return system(process)
+
+    nearest = coding_noise.nearest_coding([coding_noise.Coding("mp3", kbps) for kbps in (48.0, 128.0, 320.0)])
+    assert nearest is not None
+    assert [nearest(coded(level), 0.0) for level in (0.99, 0.0)] == [0.0, 2.0]
