@@ -31,7 +31,7 @@ import rooms
 import songs
 from scipy.stats import spearmanr
 
-from stemwright.datagen.evaluate.blind_trials import CONSTANT_S, Heard, InRoom, room_trials
+from stemwright.datagen.evaluate.blind_trials import CONSTANT_S, HeardStem, InRoom, room_trials
 from stemwright.datagen.inverse.blind.heard_reverberation import estimate_reverberation
 from stemwright.manifests.sound.decoding import load
 
@@ -88,7 +88,7 @@ def trials_of(music: str, stems: Iterator[tuple[str, np.ndarray]]) -> Iterator[I
         if not np.abs(dry).max() > 0.0:
             continue
         rng = np.random.default_rng([FIRST_SEED, number])
-        yield from room_trials(Heard(music, name, dry, SAMPLE_RATE), HELD_OUT, rng, rooms.draw_room)
+        yield from room_trials(HeardStem(music, name, dry, SAMPLE_RATE), HELD_OUT, rng, rooms.draw_room)
 
 
 def table(trials: list[InRoom]) -> str:

@@ -84,7 +84,7 @@ def edited(task: AmssTask, pair: AmssPair, stems: Mapping[str, Audio], sample_ra
     With another Q than that of ``edit`` the filter is AMSS-Net's. Reverberation cannot be removed by it: raises EditError.
     """
     scaled = {name: (audio / pair.scale).astype(np.float32) for name, audio in stems.items()}
-    if task.edit.operation in ("lowpass", "highpass") and not math.isclose(q, BUTTERWORTH_Q, rel_tol=1e-3):
+    if task.edit.operation in grammar.CUTOFFS_HZ and not math.isclose(q, BUTTERWORTH_Q, rel_tol=1e-3):
         change = _processed(task, scaled[task.stem], sample_rate, q) - scaled[task.stem]
         return (pair.given + change).astype(np.float32)
     if task.edit.operation == "dereverb":
@@ -103,7 +103,7 @@ def _processed(task: AmssTask, stem: Audio, sample_rate: int, q: float) -> Array
         return audio * (2.0 if float(edit.amount or 0.0) > 0.0 else 0.5)
     if edit.operation == "dereverb":
         return _reverberated(edit, task.stem, stem, sample_rate)
-    return _filtered(audio, grammar.cutoff_hz(edit, task.stem), q, sample_rate, high=edit.operation == "highpass")
+    return _filtered(audio, grammar.cutoff_hz(edit, task.stem), q, sample_rate, high=edit.operation.startswith("high"))
 
 
 def _filtered(audio: Array, hz: float, q: float, sample_rate: int, *, high: bool) -> Array:

@@ -50,7 +50,7 @@ class Compressed(NamedTuple):
     answered: bool
 
 
-class Heard(NamedTuple):
+class HeardStem(NamedTuple):
     """A stem [C, T] of a song that is to be heard in rooms."""
 
     song: str
@@ -115,7 +115,7 @@ def compressor_trials(
 
 
 def room_trials(
-    dry: Heard, makes: Sequence[str], rng: np.random.Generator, draw_room: DrawRoom = known_rooms.draw_room
+    dry: HeardStem, makes: Sequence[str], rng: np.random.Generator, draw_room: DrawRoom = known_rooms.draw_room
 ) -> Iterator[InRoom]:
     """One stem dry, and in a room of each make."""
     rate = dry.sample_rate

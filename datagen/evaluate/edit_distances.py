@@ -1,4 +1,4 @@
-"""How far an edited mixture is from the edit that was asked for: the two figures of AMSS-Net.
+"""How far an edited mixture is from the requested edit: the two figures of AMSS-Net.
 
 Conventions
     Audio is float [2, T], both on the scale of the pair (``AmssPair``). MAE is the mean absolute difference of all samples.

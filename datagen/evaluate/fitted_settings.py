@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from stemwright.datagen.effects import EFFECTS, apply_chain, compressor, eq, room
+from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.effects.settings import draw
 from stemwright.datagen.inverse.chain import fit_chain
@@ -136,21 +136,42 @@ def chain_row(names: Sequence[str], **narrowed: dict[str, Any]) -> Callable[...,
         found, seconds = timed(lambda: fit_chain(wet, dry, sample_rate, list(names)))
         figures: Figures = {"SDR (wet) dB": sdr_db(apply_chain(dry, sample_rate, found) - wet, wet)}
         for name, settings in truth:
-            mine = settings_of(found, name)
-            if name == "eq":
-                figures["eq dB"] = response_error_db(mine, settings, sample_rate)
-            elif name == "compressor":
-                figures.update(compressor_figures(mine, settings))
-                # The compressor's own inverse: its input and its output are both known here.
-                before = apply_chain(dry, sample_rate, truth[: [key for key, _ in truth].index(name)])
-                figures["SDR (inverse) dB"] = inverse_sdr_db(before, settings, mine, sample_rate)
-            elif name == "fader":
-                figures.update({"gain dB": abs(mine.gain_db - settings.gain_db), "pan": abs(mine.pan - settings.pan)})
-            elif name == "room":
-                figures.update(room_figures(mine, settings))
+            before = apply_chain(dry, sample_rate, truth[: [key for key, _ in truth].index(name)])
+            figures.update(IN_CHAIN[name](settings_of(found, name), settings, before, sample_rate))
         return figures, seconds
 
     return run
+
+
+def eq_in_chain(found: Any, truth: Any, before: torch.Tensor, sample_rate: int) -> Figures:
+    """Figures of an equaliser of a chain."""
+    del before
+    return {"eq dB": response_error_db(found, truth, sample_rate)}
+
+
+def compressor_in_chain(found: Any, truth: Any, before: torch.Tensor, sample_rate: int) -> Figures:
+    """Figures of a compressor of a chain, whose input is known here, and so its own inverse."""
+    return {**compressor_figures(found, truth), "SDR (inverse) dB": inverse_sdr_db(before, truth, found, sample_rate)}
+
+
+def fader_in_chain(found: Any, truth: Any, before: torch.Tensor, sample_rate: int) -> Figures:
+    """Figures of a fader of a chain."""
+    del before, sample_rate
+    return {"gain dB": abs(found.gain_db - truth.gain_db), "pan": abs(found.pan - truth.pan)}
+
+
+def room_in_chain(found: Any, truth: Any, before: torch.Tensor, sample_rate: int) -> Figures:
+    """Figures of a room of a chain."""
+    del before, sample_rate
+    return room_figures(found, truth)
+
+
+IN_CHAIN: Mapping[str, Callable[[Any, Any, torch.Tensor, int], Figures]] = {
+    "eq": eq_in_chain,
+    "compressor": compressor_in_chain,
+    "fader": fader_in_chain,
+    "room": room_in_chain,
+}
 
 
 def inverse_sdr_db(before: torch.Tensor, truth: Any, found: Any, sample_rate: int) -> float:

@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from stemwright.datagen.effects import EFFECTS, apply_chain
+from stemwright.datagen.effects.deferred import torch
 from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
 from stemwright.datagen.effects.settings import draw
 from stemwright.datagen.inverse.console import fit_console
@@ -32,8 +32,9 @@ def random_chain(names: Sequence[str], rng: np.random.Generator) -> Chain:
     """Each effect with settings from its typical ranges."""
     chain = []
     for name in names:
-        ranges = {**EFFECTS[name].TYPICAL, **({"makeup_db": 0.0} if name == "compressor" else {})}
-        chain.append((name, draw(EFFECTS[name].Settings, rng, ranges)))
+        settings = EFFECTS[name].Settings
+        ranges = {**EFFECTS[name].TYPICAL, **({"makeup_db": 0.0} if "makeup_db" in settings.model_fields else {})}
+        chain.append((name, draw(settings, rng, ranges)))
     return chain
 
 
@@ -67,6 +68,6 @@ def console_figures(
             figures["known_db"].append(off_db)
         level = apply_chain(given[name], sample_rate, console.chains[name]).square().mean() / wet[name].square().mean()
         figures["level_db"].append(abs(10.0 * math.log10(float(level))))
-        if "room" in true and "room" in found:
-            figures["rt60"].append(abs(found["room"].rt60_s / true["room"].rt60_s - 1.0))
+        times = {effect: settings.rt60_s for effect, settings in true.items() if hasattr(settings, "rt60_s") and effect in found}
+        figures["rt60"] += [abs(found[effect].rt60_s / time_s - 1.0) for effect, time_s in times.items()]
     return figures

@@ -4,7 +4,7 @@ Conventions
     Trials are those of ``stemwright.datagen.evaluate.blind_trials``. Compression is estimated against a profile: of the multitracks in the
     folder of ``--set profile=``, else of every other song, the first included, and only the others are measured. Without a profile, as with
     the excerpt that ships, only reverberation is measured, which needs none; rooms are ``room`` of ours, a box and a feedback network.
-    Of each stem the loudest twelve seconds are used, or as many as are asked for, at 44.1 kHz. Stems that are nearly silent are left out.
+    Of each stem the loudest twelve seconds are used, or as many as are requested, at 44.1 kHz. Stems that are nearly silent are left out.
 
 References
     Eaton, Gaubitch, Moore, Naylor 2016: the ACE challenge. Sun, Fourer, Maaref 2024: blind estimates of compression, of other figures.
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from stemwright.datagen.evaluate import blind_trials
-from stemwright.datagen.evaluate.blind_trials import CONSTANT_S, NO_ROOM, UNTOUCHED, Compress, Heard
+from stemwright.datagen.evaluate.blind_trials import CONSTANT_S, NO_ROOM, UNTOUCHED, Compress, HeardStem
 from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, songs_of
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row
 from stemwright.datagen.evaluate.scores import mean_over_songs
@@ -96,14 +96,14 @@ def _measure(song: EvaluatedSong, known: Known, duration_s: float, seed: int) ->
     rows: list[Row] = []
     for name, audio in stems_of(song, duration_s).items():
         rng = np.random.default_rng([seed, int(content_id({"song": song.title, "stem": name}), 16)])
-        heard = Heard(song.title, name, audio, SAMPLE_RATE)
+        heard = HeardStem(song.title, name, audio, SAMPLE_RATE)
         rows += _in_rooms(heard, rng)
         if known.songs:
             rows += _compressed(heard, known.profile, rng)
     return rows
 
 
-def _in_rooms(heard: Heard, rng: np.random.Generator) -> Iterator[Row]:
+def _in_rooms(heard: HeardStem, rng: np.random.Generator) -> Iterator[Row]:
     for one in blind_trials.room_trials(heard, MAKES, rng):
         found = one.found
         yield {
@@ -123,7 +123,7 @@ def _in_rooms(heard: Heard, rng: np.random.Generator) -> Iterator[Row]:
         }
 
 
-def _compressed(heard: Heard, profile: Profile, rng: np.random.Generator) -> Iterator[Row]:
+def _compressed(heard: HeardStem, profile: Profile, rng: np.random.Generator) -> Iterator[Row]:
     for one in blind_trials.compressor_trials(heard.stem, heard.audio, heard.sample_rate, profile, MAKERS, rng):
         yield {
             "song": heard.song,

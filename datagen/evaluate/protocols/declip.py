@@ -2,7 +2,7 @@
 
 Conventions
     Signals, clipping and gain are those of ``stemwright.datagen.evaluate.clipping_gains``. Of a song without stems the recording is used,
-    of a multitrack every stem and the mixture; of each its loudest two seconds, or as many as are asked for. What is clipped already has
+    of a multitrack every stem and the mixture; of each its loudest two seconds, or as many as are requested. What is clipped already has
     no truth and is left out. Published gains are means over the ten excerpts of the survey, of all their seven seconds or so, computed
     from the values of its accompanying page; for the same: DATA the folder of its excerpts, and ``--seconds 20``.
 
@@ -49,7 +49,7 @@ NAME, UNIT = "gain on clipped samples", "dB"
 
 
 @dataclass(frozen=True)
-class Recording:
+class LoneRecording:
     """A recording without stems, of the user's."""
 
     title: str
@@ -71,14 +71,14 @@ def _cases(request: EvaluationRequest) -> list[Case]:
     return [Case({"sound": each.key}, each.title, partial(_measure, each, levels, methods, request)) for each in sources]
 
 
-def _sources(request: EvaluationRequest) -> list[EvaluatedSong | Recording]:
+def _sources(request: EvaluationRequest) -> list[EvaluatedSong | LoneRecording]:
     if request.data is None:
         return list(songs_of(EvaluationRequest()))
-    found: list[EvaluatedSong | Recording] = []
+    found: list[EvaluatedSong | LoneRecording] = []
     for song in named_songs([request.data]).songs:
         title = title_of(song.path)
         title = title if all(title != each.title for each in found) else title_of(song.path, 1)
-        found.append(Recording(title, song.path) if song.stems is None else EvaluatedSong(title, song))
+        found.append(LoneRecording(title, song.path) if song.stems is None else EvaluatedSong(title, song))
     if not found:
         raise UsageError(f"{request.data} has no recording that can be read; expected multitracks or sound files, at any depth")
     return found[: request.num_songs]
@@ -103,15 +103,17 @@ def _methods(text: str) -> tuple[str, ...]:
     return tuple(by_name[each] for each in asked)
 
 
-def _signals(source: EvaluatedSong | Recording) -> tuple[dict[str, np.ndarray], int]:
-    if isinstance(source, Recording):
+def _signals(source: EvaluatedSong | LoneRecording) -> tuple[dict[str, np.ndarray], int]:
+    if isinstance(source, LoneRecording):
         audio, sample_rate = load_song(source.path)
         return {"recording": audio}, sample_rate
     song = source.load()
     return {**song.stems, "mixture": song.mixture}, song.sample_rate
 
 
-def _measure(source: EvaluatedSong | Recording, levels: Sequence[float], methods: Sequence[str], request: EvaluationRequest) -> list[Row]:
+def _measure(
+    source: EvaluatedSong | LoneRecording, levels: Sequence[float], methods: Sequence[str], request: EvaluationRequest
+) -> list[Row]:
     signals, sample_rate = _signals(source)
     num_frames = max(1, round((request.duration_s or DURATION_S) * sample_rate))
     rows: list[Row] = []

@@ -3,12 +3,12 @@
 Conventions
     Rows and figures are those of ``stemwright.datagen.evaluate.fitted_settings``; ``console`` is a random eq, compressor and fader on each
     stem and ``fit_console`` of the sum with the dry stems (``...known_consoles``). One draw of settings for each stem and row, and for each
-    song of a console. Of each song the part of six seconds in which its stems have most energy is used, or as much as is asked for. A stem
+    song of a console. Of each song the part of six seconds in which its stems have most energy is used, or as much as is requested. A stem
     that is silent there is left out; mono stems are doubled. A fit that refuses is counted, and is no figure.
 
 References
     The settings that are drawn are those of RemFX (Rice et al. 2023) and Diff-MST (Vanka et al. 2024). No publication states errors of
-    settings that are comparable; what is asked for is the project's own target, in the notes.
+    settings that are comparable; the targets in the notes are the project's own.
 """
 
 from __future__ import annotations

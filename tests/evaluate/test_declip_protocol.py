@@ -43,7 +43,7 @@ def not_a_number(clipped, sample_rate, ceiling):
 
 
 @pytest.mark.parametrize("input_db", [3.0, 7.0, 20.0])
-def test_clipped_signal_has_the_sdr_that_was_asked_for(input_db):
+def test_clipped_signal_has_the_requested_sdr(input_db):
     truth = clipping_gains.loudest_part(tones(), RATE)
     clipped, ceiling = clipping_gains.clip_to(truth, input_db)
     sdr_db = 10.0 * np.log10((truth**2).sum() / ((truth - clipped) ** 2).sum())
