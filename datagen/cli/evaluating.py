@@ -33,7 +33,7 @@ def evaluate(
         Path | None,
         typer.Argument(metavar="DATA", help="Folder of the data that it needs; without it what is free is evaluated.", show_default=False),
     ] = None,
-    show_list: Annotated[bool, typer.Option("--list", help="List the protocols with source, data and models; measure nothing.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the protocols, or say all about one; measure nothing.")] = False,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,7 +73,7 @@ def evaluate(
 
     terminal = Terminal(as_json)
     if show_list:
-        _list(terminal, [PROTOCOLS[protocol]] if protocol else [PROTOCOLS[name] for name in PROTOCOLS])
+        _list(terminal, [PROTOCOLS[name] for name in ([protocol] if protocol else PROTOCOLS)], fully=protocol is not None)
     if protocol is None:
         raise UsageError("expected a protocol; for what there is: stemwright evaluate --list")
     chosen = PROTOCOLS[protocol]
@@ -120,22 +120,26 @@ def _check_outputs(data: Path | None, csv: Path | None, rows: Path | None, plot:
         raise UsageError(f"--csv and --rows both name {csv}; name two files")
 
 
-def _list(terminal: Terminal, protocols: Sequence[EvaluationProtocol]) -> None:
+def _list(terminal: Terminal, protocols: Sequence[EvaluationProtocol], *, fully: bool) -> None:
+    """All protocols in a few lines each, or one with everything that it takes."""
     from rich.table import Table
+
+    from stemwright.datagen.cli.cells import lines_cell
 
     table = Table(title=f"protocols ({len(protocols)})", title_justify="left", title_style="bold")
     table.add_column("protocol", no_wrap=True)
-    table.add_column("measures; source; data; models", overflow="fold")
+    table.add_column("what is measured, after which source, on which data", overflow="fold")
     for each in protocols:
         table.add_section()
         lines = [each.title, f"source: {each.source}", f"data: {each.data}"]
-        lines += [
-            f"without data: {each.free}" if each.free else "without data: shows what is published",
-            f"--model: {each.model or 'none'}",
-        ]
-        lines += [f"--set {name}=...: {text}" for name, text in each.options.items()]
-        table.add_row(each.name, "\n".join(lines))
+        lines += [f"without data: {each.free or 'what is published is shown'}"]
+        if fully:
+            lines += [f"--model: {each.model or 'none'}"]
+            lines += [f"--set {name}=...: {text}" for name, text in each.options.items()]
+        table.add_row(each.name, lines_cell("", *lines))
     terminal.show("protocols", table, [protocol_row(each) for each in protocols])
+    if not fully:
+        terminal.say("models and options of one: stemwright evaluate PROTOCOL --list")
     terminal.finish(0)
 
 

@@ -219,6 +219,9 @@ def test_figures_are_drawn(tmp_path):
 def test_the_verb_lists_and_refuses():
     listed = json.loads(stemwright("evaluate", "--list", "--json").stdout)["protocols"]
     assert [each["name"] for each in listed] == [*PROTOCOLS]
+    shown = stemwright("evaluate", *[*PROTOCOLS][:1], "--list").stdout
+    assert "--model:" in shown
+    assert "\\n" not in shown
     done = stemwright("evaluate", check=False)
     assert done.returncode == 2
     assert "expected a protocol; for what there is: stemwright evaluate --list" in done.stderr
