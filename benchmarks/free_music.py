@@ -5,6 +5,7 @@
     OUT/guitar/SONG/      mixture, guitar, backing: songs that a band recorded, from their Vorbis files
     OUT/modules/SONG/     mixture, drums, bass, other, or mixture, drums, rest: tracker modules whose instruments could be grouped
     OUT/channels/SONG/    mixture, ch01 ...: the same modules, and those that could not be grouped, a stem for each channel that sounds
+    OUT/scores/SONG/      mixture, drums, bass, other: scores in General MIDI, played by fluidsynth from the sound font FluidR3 (MIT)
     OUT/mixtures/SONG/    whole songs without stems, as they are in their package
     OUT/drumkits/KIT/     single hits, listed in drumkits/index.csv
     OUT/licences/         the copyright file of each package
@@ -13,12 +14,13 @@
 
 A name after --only is a collection or a package: guitar needs 30 MB of downloads; everything 250 MB, 6 GB in OUT and a quarter of an hour.
 Songs that are there are kept, so that a run that was stopped continues where it was. Packages are downloaded with apt-get and unpacked in
-OUT/.packages (--cache), never installed. On a system that has no apt-get, or without a network, put .deb files into a folder (--packages).
+OUT/.packages (--cache), never installed; scores are played by the program fluidsynth with fluid-soundfont-gm. On a system that has no apt-get, or without a network, put .deb files into a folder (--packages).
 
 Conventions
     The columns of index.csv are explained in free_songs.py, the grouping of instruments in tracker_modules.py. Drums, bass and other of
     tracker modules are grouped by names of instruments where those tell, else by measures, which agree with names in 89 % of cases:
-    "bass" is the low part. No one has listened to the grouping. Modules have no voices. The guitars are from Vorbis and end at 13 to
+    "bass" is the low part. No one has listened to the grouping. Scores say which instrument plays: their parts are exact, and their levels
+    and pans are the composer's. Modules and scores have no voices. The guitars are from Vorbis and end at 13 to
     19 kHz; their sums pass full scale in up to 0.1 % of samples, where the game's player clips.
 """
 
@@ -43,7 +45,13 @@ from tracker_modules import Player
 from stemwright.manifests.disk.locks import LockedError, locked
 
 FORMAT = 1  # of the files and columns: songs of another are made again
-FOLDERS = {"guitar": ("guitar",), "module": ("modules", "channels"), "mixture": ("mixtures",), "drumkit": ("drumkits",)}
+FOLDERS = {
+    "guitar": ("guitar",),
+    "module": ("modules", "channels"),
+    "score": ("scores",),
+    "mixture": ("mixtures",),
+    "drumkit": ("drumkits",),
+}
 COLUMNS = (
     "path", "collection", "title", "artist", "licence", "package", "version", "stems", "duration_s", "sample_rate", "gain", "clipped",
     "loudness_lufs", "correlation", "player_db", "trust", "by_name",

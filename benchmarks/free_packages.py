@@ -72,6 +72,22 @@ SOURCES = (
         "Max McCracken",
         "usr/share/games/singularity/music/**/*.ogg",
     ),
+    Source(
+        "freedoom",
+        "score",
+        "BSD-3-Clause",
+        "freedoom-license",  # its text is that of BSD with three clauses
+        "Contributors to the Freedoom project",
+        "usr/share/games/doom/freedoom[12].wad",
+    ),
+    Source(
+        "freedm",
+        "score",
+        "BSD-3-Clause",
+        "freedoom-license",
+        "Contributors to the Freedoom project",
+        "usr/share/games/doom/freedm.wad",
+    ),
     Source("hydrogen-drumkits", "drumkit", "see each kit", "GPL", "see each kit", "usr/share/hydrogen/data/drumkits/*/drumkit.xml"),
 )
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import fnmatch
+import hashlib
 import json
 import math
 import re
@@ -28,6 +29,7 @@ import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 
 import numpy as np
 import soundfile
+from game_scores import RATE as SCORE_RATE
+from game_scores import credits_in, scores_in, stems_of
 from tracker_modules import RATE, Module, Player, group
 
 from stemwright.separation.loudness.meter import integrated_loudness
@@ -204,6 +208,42 @@ def _stereo(path: Path) -> Array:
     return audio if audio.shape[1] == 2 else audio[:, :1].repeat(2, axis=1)
 
 
+def played_scores(out: Path, path: Path, row: Row, _player: Player | None) -> Made:
+    """The scores in the WAD of a game that have two parts at least, each played by itself; one of those that are equal."""
+    folders, left_out = list[Path](), list[str]()
+    others = [json.loads(file.read_text(encoding="utf-8")) for file in (out / "scores").glob(f"*/{ROW}")]
+    known = {other["score"]: other["title"] for other in others}
+    for name, score in scores_in(path.read_bytes()).items():
+        title, digest = f"{path.stem} {name}", hashlib.sha256(score).hexdigest()
+        folder, parts = out / "scores" / slug(title), stems_of(score)
+        said = credits_in(score)
+        facts = row | {
+            "collection": "scores",
+            "title": title,
+            "score": digest,
+            "artist": f"{row['artist']} ({said})" if said else row["artist"],
+        }
+        if known.setdefault(digest, title) != title:
+            why = f"is {known[digest]}"
+        else:
+            why = "has one part" if len(parts) < 2 else _played_score(folder, parts, facts)
+        if why:
+            left_out.append(f"{name} {why}")
+        else:
+            folders.append(folder)
+    return Made(folders, f"without {'; '.join(left_out)}" if left_out else "")
+
+
+def _played_score(folder: Path, parts: Stems, row: Row) -> str:
+    """Writes the parts of a score, each played once; returns why it was not written, or ""."""
+    if is_laid_out(folder, row["made_by"]):
+        return ""
+    played = {name: play() for name, play in parts.items()}
+    if max(len(audio) for audio in played.values()) < SHORTEST_S * SCORE_RATE:
+        return "is too short"
+    return write_song(Song(folder, {name: partial(dict.__getitem__, played, name) for name in played}, SCORE_RATE, row))
+
+
 def whole_song(out: Path, path: Path, row: Row, _player: Player | None) -> Made:
     """A song without stems, copied as it is."""
     folder = out / "mixtures" / slug(path.stem)
@@ -341,5 +381,6 @@ def drum_hits(out: Path, path: Path, text: str) -> list[Row]:
 MAKERS: dict[str, Callable[[Path, Path, Row, Player | None], Made]] = {
     "guitar": guitar_song,
     "module": tracker_song,
+    "score": played_scores,
     "mixture": whole_song,
 }
