@@ -14,7 +14,8 @@
 
 A name after --only is a collection or a package: guitar needs 30 MB of downloads; everything 250 MB, 6 GB in OUT and a quarter of an hour.
 Songs that are there are kept, so that a run that was stopped continues where it was. Packages are downloaded with apt-get and unpacked in
-OUT/.packages (--cache), never installed; scores are played by the program fluidsynth with fluid-soundfont-gm. On a system that has no apt-get, or without a network, put .deb files into a folder (--packages).
+OUT/.packages (--cache), never installed. On a system that has no apt-get, or without a network, put .deb files into a folder (--packages).
+Scores are played by the program fluidsynth with fluid-soundfont-gm, which have to be installed.
 
 Conventions
     The columns of index.csv are explained in free_songs.py, the grouping of instruments in tracker_modules.py. Drums, bass and other of
