@@ -9,9 +9,8 @@ What depends on what
     So what a console has to set can be heard in the dry stems. The rules of the effects are ours; those of levels have sources there.
 
 Conventions
-    Stems are float32 [2, T] at RATE. A song on disk is a folder in the shape of MUSDB18-HQ. ``dry``: its stems are dry, each as loud as in
-    the mix, so that they do not sum to the mixture: what the effects add is the residual of the corpus. ``wet``: its stems are those of the
-    mix, each with its share of the room. ``separated``: as a separator with leakage would give the wet ones (``oracle``).
+    Stems are float32 [2, T] at RATE. A song on disk is a folder in the shape of MUSDB18-HQ: its stems are dry, each as loud as in the mix,
+    so that they do not sum to the mixture; what the effects add is the residual of the corpus.
 """
 
 from __future__ import annotations
@@ -21,14 +20,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
 import numpy as np
 from corpora import build
 from musical_levels import ROLES, Heard, hear, musical_levels
-from oracle import separate
 from songs import STEMS, render_song
 
 from stemwright.datagen.effects import apply_chain
@@ -37,7 +35,6 @@ from stemwright.manifests.sound import writing
 from stemwright.separation.loudness.meter import integrated_loudness
 
 RATE, SECONDS = 44_100, 12.0
-SEPARATED_DB = 8.0  # the mean ratio of signal to distortion of what is separated
 WITHOUT = ("drive", "compression", "echo", "reverb")  # which the engineer adds, and not the songs
 LISTENING_LUFS, MIX_PEAK = -23.0, 0.7
 LOW_SHELF_HZ, HIGH_SHELF_HZ = 150.0, 4000.0
@@ -45,7 +42,6 @@ SEND_DB = {"drums": -24.0, "bass": -40.0, "vocals": -14.0, "other": -18.0}
 ROOM = {"rt60_s": 1.0, "damping": 0.8, "pre_delay_ms": 15.0, "seed": 7}
 
 Stems = dict[str, np.ndarray]
-Kind = Literal["dry", "wet", "separated"]
 
 
 @dataclass(frozen=True)
@@ -110,34 +106,27 @@ def at_loudness(audio: np.ndarray, loudness_lufs: float) -> np.ndarray:
     return audio * np.float32(10.0 ** ((loudness_lufs - integrated_loudness(audio, RATE)) / 20.0))
 
 
-def written(song: Engineered, kind: Kind, seed: int) -> Stems:
-    """The stems of a song on disk, in the order of STEMS; silence for those that the song lacks."""
-    found = song.dry if kind == "dry" else song.wet
-    if kind == "separated":
-        estimates = separate(np.stack(list(found.values())), SEPARATED_DB, np.random.default_rng([seed, 8]))
-        found = dict(zip(found, estimates, strict=True))
-    silence = np.zeros_like(song.mixture)
-    return {name: found.get(name, silence) for name in STEMS}
-
-
-def write_songs(folder: Path, seeds: Mapping[str, range], duration_s: float, kind: Kind, kept: Path) -> Path:
-    """Writes the songs of every split ("train", "test") below ``folder``; those that are there are kept, dry ones in ``kept``."""
+def write_songs(folder: Path, seeds: Mapping[str, range], kept: Path) -> Path:
+    """Writes the songs of every split ("train", "test") below ``folder``; those that are there are kept, and their sound in ``kept``."""
     for split, numbers in seeds.items():
         for seed in numbers:
             place = folder / split / f"Artist {seed} - Song"
             if (place / "mixture.wav").exists():
                 continue
-            song = engineered(dry_stems(seed, duration_s, kept), seed)
-            for name, audio in {**written(song, kind, seed), "mixture": song.mixture}.items():  # the mixture last: then the song is whole
+            song = engineered(dry_stems(seed, SECONDS, kept), seed)
+            silence = np.zeros_like(song.mixture)
+            files = {name: song.dry.get(name, silence) for name in STEMS}
+            for name, audio in {**files, "mixture": song.mixture}.items():  # the mixture last: then the song is whole
                 writing.save(place / f"{name}.wav", audio, RATE, encoding="wav32f")
     return folder
 
 
-def corpus_of(work: Path, name: str, seeds: Mapping[str, range], kind: Kind, pairs: dict[str, Any]) -> Corpus:
-    """The corpus ``work/name`` of the songs with its pairs, made unless it is there whole."""
-    done, folder = work / f"{name}.done", work / name
+def corpus_of(work: Path, seeds: Mapping[str, range], pairs: dict[str, Any]) -> Corpus:
+    """The corpus of the songs with its mix pairs, in a folder of ``work`` that says how many songs; made unless it is there whole."""
+    folder = work / f"corpus {'+'.join(str(len(numbers)) for numbers in seeds.values())}"
+    done = folder.with_name(f"{folder.name}.done")
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        build(write_songs(work / f"songs {kind}", seeds, SECONDS, kind, work / "dry"), folder, pairs)
+        build(write_songs(folder.with_name(folder.name.replace("corpus", "songs")), seeds, work / "dry"), folder, pairs)
         done.touch()
     return Corpus(folder)

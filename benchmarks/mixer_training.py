@@ -30,7 +30,7 @@ from stemwright.datagen.mixing.settling import loudness_at_any_level
 Array = np.ndarray
 NAMES = ("drums", "bass", "other", "vocals")
 Answer = tuple[Tensor, Tensor]  # tracks [N, 2, T] after their strips, and the mix [2, T]
-BATCH, STEP_SIZE, PAN_PRICE = 32, 1e-3, 10.0
+BATCH, STEP_SIZE, PAN_PRICE = 32, 5e-4, 10.0
 
 
 def mix(tracks: Tensor, gains_db: Tensor, pans: Tensor) -> Tensor:
@@ -142,6 +142,7 @@ def left_out(songs: Sequence[str]) -> Tensor:
 def train_on_labels(network: MixerNetwork, material: Material, steps: int, seed: int = 0, *, report: bool = True) -> MixerNetwork:
     """Trains gains and pans on the labels, and keeps the parameters that do best on songs left out of the steps."""
     torch.manual_seed(seed)
+    network.standardise(material.heard)
     apart = left_out(material.songs)
     judges, chosen_from = (apart, torch.nonzero(~apart)[:, 0]) if apart.any() else (~apart, torch.nonzero(~apart)[:, 0])
 

@@ -1,6 +1,6 @@
 """Does a differentiable console learn to mix from emitted ``mix`` pairs? Trained on songs, judged on others, made up and real.
 
-    python benchmarks/train_console.py --work FOLDER [--songs 90] [--held-out 30] [--label-steps 600] [--mix-steps 150]
+    python benchmarks/train_console.py --work FOLDER [--songs 64] [--held-out 24] [--label-steps 300] [--mix-steps 60]
         [--free FREE] [--write]
 
 What is measured
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,7 @@ class MixLoss:
 def train_on_mixes(network: MixerNetwork, data: PairDataset, material: Material, steps: int, label_share: float) -> MixerNetwork:
     """Trains the whole console on the mixes of a dataset that is read with its numbers; keeps what does best on songs left out."""
     torch.manual_seed(0)
+    network.standardise(material.heard)
     loss, apart = MixLoss(network, material, label_share), left_out(material.songs)
     judges = torch.nonzero(apart)[:, 0][::4]
     kept = [data[int(row)] for row in judges]
@@ -178,16 +180,16 @@ def by_rules(names: Sequence[str], tracks: Tensor) -> Answer:
     return wet, wet.sum(0)
 
 
-def contenders(names: Sequence[str], mean_db: np.ndarray, plain: MixerNetwork, consoles: dict[str, MixerNetwork]) -> Answers:
+def contenders(names: Sequence[str], mean_db: np.ndarray, plain: MixerNetwork, console: MixerNetwork) -> Answers:
     """Who is compared, in the order of the table; ``mean_db`` is of the names."""
     kinds = torch.tensor([STEMS.index(name) for name in names])
-    found = {
+    return {
         "equal loudness": partial(by_gains, np.zeros(len(names))),
         MEAN: partial(by_gains, mean_db),
         "rule mixer": partial(by_rules, names),
         "gains and pans, trained on labels": partial(by_network, plain, kinds),
+        "console, trained on labels, then on mixes": partial(by_console, console, kinds),
     }
-    return found | {name: partial(by_console, network, kinds) for name, network in consoles.items()}
 
 
 def rule_errors(data: PairDataset, kept: Path, seconds: float) -> np.ndarray:
@@ -263,24 +265,21 @@ def free_section(work: Path, free: Path, answers: Callable[[Sequence[str]], Answ
     ]
 
 
-def trained(data: PairDataset, material: Material, options: argparse.Namespace) -> tuple[MixerNetwork, dict[str, MixerNetwork]]:
-    """The network of gains and pans, and the consoles by what they were trained on."""
-    mean_db = torch.from_numpy(material.mean_db).float()
-    plain = train_on_labels(untrained(mean_db, DATA_RATE), material, options.label_steps)
-    both = train_on_labels(untrained(mean_db, DATA_RATE, NUM_CONTROLS, NUM_SHARED), material, options.label_steps)
-    both = train_on_mixes(both, data, material, options.mix_steps, LABEL_SHARE)
-    alone = train_on_mixes(untrained(mean_db, DATA_RATE, NUM_CONTROLS, NUM_SHARED), data, material, options.mix_steps, 0.0)
-    return plain, {"console, labels and loss of the mix": both, "console, loss of the mix alone": alone}
+def trained(data: PairDataset, material: Material, options: argparse.Namespace) -> tuple[MixerNetwork, MixerNetwork]:
+    """The network after the labels, of gains and pans alone, and the whole console after the mixes."""
+    start = untrained(torch.from_numpy(material.mean_db).float(), DATA_RATE, NUM_CONTROLS, NUM_SHARED)
+    plain = train_on_labels(start, material, options.label_steps)
+    return plain, train_on_mixes(deepcopy(plain), data, material, options.mix_steps, LABEL_SHARE)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--songs", type=int, default=90)
-    parser.add_argument("--held-out", type=int, default=30)
-    parser.add_argument("--label-steps", type=int, default=600)
-    parser.add_argument("--mix-steps", type=int, default=150)
+    parser.add_argument("--songs", type=int, default=64)
+    parser.add_argument("--held-out", type=int, default=24)
+    parser.add_argument("--label-steps", type=int, default=300)
+    parser.add_argument("--mix-steps", type=int, default=60)
     parser.add_argument("--free", type=Path)
     parser.add_argument("--write", action="store_true")
     return parser.parse_args(arguments)
@@ -291,19 +290,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
     torch.set_num_threads(1)
     seeds = {"train": range(FIRST_TRAIN, FIRST_TRAIN + options.songs), "test": range(FIRST_TEST, FIRST_TEST + options.held_out)}
-    folder = corpus_of(options.work, "dry pairs", seeds, "dry", pairs_of(STEMS, "released")).dataset
+    folder = corpus_of(options.work, seeds, pairs_of(STEMS, "released")).dataset
     data = PairDataset(folder, kind="mix", split="train")
     held_out = PairDataset(folder, kind="mix", split="test")
     material = gathered(data)
     cropped = PairDataset(folder, kind="mix", split="train", num_frames=round(CROP_S * DATA_RATE), with_index=True)
-    plain, consoles = trained(cropped, material, options)
+    plain, console = trained(cropped, material, options)
 
     def answers(names: Sequence[str]) -> Answers:
-        return contenders(names, material.mean_db[[STEMS.index(name) for name in names]], plain, consoles)
+        return contenders(names, material.mean_db[[STEMS.index(name) for name in names]], plain, console)
 
     results = judged(held_out, answers(STEMS))
-    first = next(iter(consoles.values()))
-    size = sum(one.numel() for one in first.parameters())
+    size = sum(one.numel() for one in console.parameters())
     lines = [
         f"{size:,} parameters. {options.label_steps} steps of 32 excerpts on labels, "
         f"{options.mix_steps} of {BATCH} on mixes; {len(data)} pairs of {options.songs} made-up songs, dry, with a mix by effects whose "

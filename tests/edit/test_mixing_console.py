@@ -28,8 +28,8 @@ def console(num_names: int, spread: float = 0.1) -> MixerNetwork:
     """A console that decides something else for every track."""
     torch.manual_seed(0)
     network = untrained(torch.linspace(-3.0, 3.0, num_names), RATE, NUM_CONTROLS, NUM_SHARED).eval()
-    for layer in (network.head[-1], network.shared):
-        torch.nn.init.normal_(layer.weight, 0.0, spread)
+    for layer, each in ((network.head[-1], spread), (network.shared, spread), (network.line[-1], 0.05 * spread)):
+        torch.nn.init.normal_(layer.weight, 0.0, each)
     return network
 
 
@@ -99,6 +99,7 @@ def test_training_lowers_the_loss_towards_a_mix_by_known_effects(tracks):
     torch.manual_seed(1)
     network = untrained(torch.zeros(4), RATE, NUM_CONTROLS, NUM_SHARED)
     loss, heard = stft_loss(), network.banded(tracks)
+    network.standardise(heard)
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
     values = []
     for _ in range(25):
