@@ -29,7 +29,7 @@ def network():
     torch.manual_seed(1)
     made = untrained(torch.tensor([-3.0, -6.0, -9.0, 2.0]), RATE)
     torch.nn.init.normal_(made.head[-1].weight, std=0.5)
-    torch.nn.init.normal_(made.line[-1].weight, std=0.005)
+    torch.nn.init.normal_(made.line[-1].weight, std=0.02)
     return made.eval()
 
 
