@@ -1,6 +1,6 @@
 """How good levels are with a calibration to the separator: leave-one-song-out, on real free and on made songs, by several separators.
 
-    python benchmarks/calibration.py --music FOLDER [--songs 12] [--cache FOLDER] [--bundled] [--fit] [--write]
+    python benchmarks/calibration.py --music FOLDER [--songs 12] [--made 8] [--cache FOLDER] [--bundled] [--fit] [--write]
 
 FOLDER is what ``benchmarks/free_music.py`` makes. Each song is used twice: as it is, and with faders drawn from -14 to +4 dB, so that some
 stems are soft. The truth is the loudness of each real stem; stems above -25 LU are compared. ``generic`` is what is used without a
@@ -21,7 +21,7 @@ import argparse
 import pickle
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,10 +30,10 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
-from imperfect import KINDS, separate
+from imperfect import KINDS, family, separate
 
-from stemwright.separation.balance.level_estimators import BUNDLED, OTHER, Calibration
-from stemwright.separation.calibrating.level_fit import LevelColumns, fit, levels_of
+from stemwright.separation.balance.level_estimators import BUNDLED, OTHER, Calibration, Margin, point_between
+from stemwright.separation.calibrating.level_fit import LevelColumns, levels_of, windows_of
 from stemwright.separation.calibrating.measured_rows import StemRow, measured_rows
 from stemwright.separation.calibrating.songs_left_out import Judged, judged, leave_one_out, together
 
@@ -164,30 +164,34 @@ def levels_in(found: Judged) -> LevelColumns:
 
 
 def generic_margins(rows: Rows, kinds: Sequence[str]) -> None:
-    """Prints the constants of the generic intervals, fitted to all of some kinds, and what they hold for a kind that is left out."""
-    from imperfect import family
+    """Prints the constants of generic intervals, fitted to all of some kinds, and how many levels they hold of kinds of another family."""
+    from balance_fit import fit_margin
 
-    def pooled(names: Sequence[str]) -> list[StemRow]:
-        return [replace(row, song=f"{row.song} {name}") for name in names for part in rows[name].values() for row in heard(part)]
+    base = base_of(kinds[0])
+
+    def pooled(names: Sequence[str], columns: Callable[..., LevelColumns] = levels_of) -> LevelColumns:
+        return columns([row for name in names for part in rows[name].values() for row in heard(part)], base)
+
+    def margins(levels: LevelColumns) -> tuple[Margin, Margin]:
+        missed = point_between(levels.naive, levels.cross, base) - levels.true
+        return fit_margin(missed, np.abs(levels.gap)), fit_margin(-missed, np.abs(levels.gap))
 
     for out in dict.fromkeys(map(family, kinds)):
-        found = fit(pooled([kind for kind in kinds if family(kind) != out]), base_of(kinds[0]))
-        plain = replace(found, correction=base_of(kinds[0]).correction)
-        held = [judged(levels_of(pooled([kind]), plain), plain).figures() for kind in kinds if family(kind) == out]
-        print(out, held)
-    found = fit(pooled(kinds), base_of(kinds[0]))
-    print({name: getattr(found, name) for name in ("low", "high", "window_low", "window_high", "correction")})
+        low, high = margins(pooled([kind for kind in kinds if family(kind) != out] or kinds))
+        held = judged(pooled([kind for kind in kinds if family(kind) == out]), replace(base, low=low, high=high)).figures()
+        print(f"{out}: {held}")
+    print("levels", margins(pooled(kinds)), "windows", margins(pooled(kinds, windows_of)))
 
 
-def measured(music: Path | None, count: int, cache: Path | None, *, bundled: bool) -> Rows:
+def measured(music: Path | None, counts: tuple[int, int], cache: Path | None, *, bundled: bool) -> Rows:
     """The rows of all songs, kept in ``cache`` between runs."""
     kept = cache / f"calibration{'_bundled' if bundled else ''}.pkl" if cache else None
     if kept and kept.exists():
         return pickle.loads(kept.read_bytes())
     rows: Rows = {}
     if music:
-        collect(free_songs(music, count), "free", rows, bundled=bundled)
-    collect(made_songs(count), "made", rows, bundled=bundled)
+        collect(free_songs(music, counts[0]), "free", rows, bundled=bundled)
+    collect(made_songs(counts[1]), "made", rows, bundled=bundled)
     if kept:
         kept.write_bytes(pickle.dumps(rows))
     return rows
@@ -197,13 +201,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints the table; ``--write`` puts it into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--music", type=Path)
-    parser.add_argument("--songs", type=int, default=12, help="so many of each kind")
+    parser.add_argument("--songs", type=int, default=12, help="so many free songs")
+    parser.add_argument("--made", type=int, default=8, help="so many made songs")
     parser.add_argument("--cache", type=Path, help="folder that keeps the rows between runs")
     parser.add_argument("--bundled", action="store_true", help="also the bundled model")
     parser.add_argument("--fit", action="store_true", help="print generic intervals that fit the rows")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args(arguments)
-    rows = measured(args.music, args.songs, args.cache, bundled=args.bundled)
+    rows = measured(args.music, (args.songs, args.made), args.cache, bundled=args.bundled)
     if args.fit:
         generic_margins(rows, [kind for kind in rows if kind != "bundled"])
         if "bundled" in rows:
@@ -214,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.write:
         from results import publish
 
-        options = f"{' --music FOLDER' if args.music else ''} --songs {args.songs}{' --bundled' if args.bundled else ''}"
+        options = f"{' --music FOLDER' if args.music else ''} --songs {args.songs} --made {args.made}{' --bundled' if args.bundled else ''}"
         publish("Calibration to a separator", f"python benchmarks/calibration.py{options} --write", body)
 
 
