@@ -6,7 +6,7 @@ What is measured
     FREE is the folder that benchmarks/free_music.py makes. ``removal``: wet against dry for each published configuration, by the protocol
     of ``stemwright evaluate removal``; beside it, on the same stems, pairs that RemFX's recipe makes with the effects of pedalboard: an
     excerpt from anywhere, its level as it is before the first effect, -20 LUFS by pyloudnorm after each, drawn again below a distance of
-    1e-3; once more with -20 LUFS before the first effect, as ours have it: a threshold and a drive mean what the level makes of them.
+    1e-3; and again with -20 LUFS before the first effect, as ours have it: a threshold and a drive mean what the level makes of them.
     ``limit``: the protocol of ``stemwright evaluate limit``, our limiter on the middle of each song.
     Neither the songs nor, for ``limit``, the limiter are the published ones.
 
