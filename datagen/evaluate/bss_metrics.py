@@ -2,8 +2,9 @@
 
 An own implementation, which tests compare with museval: that package imports musdb, which raises where there is no ffmpeg program; it stops
 with numpy 2 where references depend on each other (``linalg.linalg`` is gone); it loses a whole track for one silent stem; and it factors
-the same matrix for each stem of each separator, which is most of two minutes and 5 GB for a song of four minutes. Here the matrix is
-factored once for all separators of a song, correlations are summed block by block, and projections are multiplied in the spectrum.
+the same matrix for each stem of each separator: 82 s and 3.3 GB for four stereo stems of 150 s, where this takes 8 s and 1.7 GB (measured,
+one core). Here the matrix is factored once for all separators of a song, correlations are summed block by block, and projections are
+multiplied in the spectrum.
 
     G c = d          normal equations of the filters c, FILTER_FRAMES taps a channel, that bring the references nearest to an estimate
     P all, P own     the references, and those of its own stem alone, through these filters

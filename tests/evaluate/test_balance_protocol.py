@@ -28,7 +28,7 @@ def songs(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("balance")
     for seed in range(3):
-        for name, audio in make_song(seed, 3.0).items():
+        for name, audio in make_song(seed, 2.0).items():
             gain = np.float32(10 ** (GAINS_DB.get(name, 0.0) / 20))
             for place, factor in (("data", 1), ("exact", 1), ("moved", gain)):
                 folder = root / place / f"Song {seed}"

@@ -104,7 +104,10 @@ def musdb_songs(request: EvaluationRequest) -> tuple[list[EvaluatedSong], list[t
     if request.data is None:
         return songs_of(request), []
     root = request.data / "test" if (request.data / "test").is_dir() else request.data
-    found = named_songs([root])
+    try:
+        found = named_songs([root])
+    except UsageError as error:
+        raise UsageError(f"{error}; the protocol musdb looks for {LAYOUT}") from error
     lacking = []
     for song in found.songs:
         names = set(song.stems) if isinstance(song.stems, Mapping) else set()
