@@ -3,10 +3,10 @@
     python benchmarks/evaluate_separation.py [--free FOLDER] [--songs 8] [--seconds 20] [--picture FILE] [--write]
 
 What is measured
-    ``ratios``: BSS Eval of four stereo stems of half a minute, ours and museval's in a process each: processor time, memory of the process and
-    difference. ``musdb``: the protocol on the excerpt that ships and on the STEM file of stempeg (six seconds of a song of MUSDB18), by the
-    bundled model. ``balance``: the protocol on the middle of free songs (FOLDER is made by benchmarks/free_music.py), by the bundled model
-    and by an oracle that knows the stems (benchmarks/oracle.py) at several ratios, as folders of ready stems.
+    ``ratios``: BSS Eval of four stereo stems of half a minute, ours and museval's in a process each: processor time, memory of the
+    process and difference. ``musdb``: the protocol on the excerpt that ships and on the STEM file of stempeg (six seconds of a song of
+    MUSDB18), by the bundled model. ``balance``: the protocol on the middle of free songs (FOLDER is made by benchmarks/free_music.py), by
+    the bundled model and by an oracle that knows the stems (benchmarks/oracle.py) at several ratios, as folders of ready stems.
     Neither the free songs nor such short excerpts are what published figures were measured on.
 """
 
