@@ -126,6 +126,8 @@ def balance_table(found: Evaluated) -> list[str]:
         name = Path(model).name
         for group in (balance.ALL, *dict.fromkeys(row["group"] for row in found.rows)):
             rows = [row for row in found.rows if row["model"] == model and group in (balance.ALL, row["group"])]
+            if not rows:
+                continue
             whos = [f"{name}, {each}" for each in balance.NAMES.values()]
             cells = [value(found, group, figure, who) for figure in (balance.RMSE, balance.BIAS) for who in whos]
             is_all = group == balance.ALL

@@ -1,6 +1,7 @@
 """The protocol balance: errors of levels whose truth is known, by estimator and group, and their relation to the SDR."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from stemwright.datagen.evaluate.protocol import PROTOCOLS, EvaluationRequest
 from stemwright.datagen.evaluate.protocols import balance
 from stemwright.manifests.sound.writing import save
 from stemwright.manifests.usage import UsageError
-from stemwright.separation.balance.level_estimators import SEPARATED
+from stemwright.separation.balance.kept_calibrations import keep, kept_calibration, place_of_calibrations
+from stemwright.separation.balance.level_estimators import SEPARATED, Correction, calibration_for
+from stemwright.separation.choosing import other_separator
 
 RATE = 44_100
 GAINS_DB = {"drums": 0.0, "bass": 1.5, "other": -2.0, "vocals": -6.0}
@@ -117,6 +120,21 @@ def test_a_stem_that_is_not_in_the_mixture_has_no_row():
     rng = np.random.default_rng(0)
     stems = {"drums": rng.normal(0, 0.1, (2, RATE)).astype(np.float32), "vocals": rng.normal(0, 1e-4, (2, RATE)).astype(np.float32)}
     assert [row["stem"] for row in level_rows(stems["drums"] + stems["vocals"], stems, stems, RATE, SEPARATED)] == ["drums"]
+
+
+def test_the_users_calibration_to_a_separator_is_used_and_changes_the_key(songs, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEMWRIGHT_CACHE", str(tmp_path))
+    request = EvaluationRequest(songs / "data", (GivenModel("stub_separator:parts"),), num_songs=1)
+    plain = evaluation.evaluate(PROTOCOLS["balance"], request, tmp_path)
+    separator = other_separator("stub_separator:parts")
+    moved = replace(calibration_for(separator.origin), correction=Correction(offset_lu=1.0))
+    keep(kept_calibration(separator.origin, separator.identity, ["One", "Two"], moved, []), place_of_calibrations())
+    found = evaluation.evaluate(PROTOCOLS["balance"], request, tmp_path)
+    assert found.finished_before == 0
+    assert {row["calibration_songs"] for row in found.rows} == {2}
+    before, after = ({row["stem"]: row["point"] for row in each.rows} for each in (plain, found))
+    assert after != before
+    assert "calibrated on 2 songs" in figure(found, "all", balance.RMSE, "stub_separator:parts, calibrated").note
 
 
 def test_the_picture_has_a_panel_for_each_separator_and_estimator(found, tmp_path):

@@ -2,8 +2,8 @@
 
 For each stem of each song: its BS.1770 loudness against the mixture, from the stem itself and from what a separator makes of it, by three
 estimators: naive (the loudness of the separated stem, as in the paper), cross (energy that it shares with the mixture) and calibrated (the
-estimate that ``balance`` prints, with the calibration that belongs to the separator). The error by instrument group, and against the SDR
-of the separated stem.
+estimate that ``balance`` prints, with the user's calibration to the separator, else the one for its kind). The error by instrument group,
+and against the SDR of the separated stem.
 
 Conventions
     Levels are in LU against the mixture's loudness, an error is estimate minus truth; RMSE is over the stems of a group in all songs, with
@@ -34,7 +34,8 @@ from stemwright.datagen.evaluate.matched_stems import matched
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
 from stemwright.datagen.evaluate.scores import mean_over_songs
 from stemwright.datagen.evaluate.song_separators import MODELS, SongSeparator, separators_of
-from stemwright.separation.balance.level_estimators import calibration_for
+from stemwright.separation.balance.kept_calibrations import calibration_of, key_of
+from stemwright.separation.balance.level_estimators import Calibration
 
 ABSTRACT = "abstract (read): the best of 12 systems, average of four groups, 100 songs of DSD100; better on vocals"
 NAMES = {"naive": "naive", "cross": "cross", "point": "calibrated"}
@@ -48,20 +49,30 @@ Statistic = Callable[[NDArray[np.float64]], float | np.floating]
 def cases(request: EvaluationRequest) -> list[Case]:
     """A case for each song and separator. Raises UsageError for data without multitracks and for a separator that is none."""
     separators = separators_of(request, cut=request.duration_s is not None)
+    calibrations = [_calibration(each) for each in separators]
     return [
-        Case({"song": song.key, **each.song_key(song.title)}, f"{song.title}, {each.name}", partial(measure, song, each))
+        Case(
+            {"song": song.key, **each.song_key(song.title), "calibration": calibration.id},
+            f"{song.title}, {each.name}",
+            partial(measure, song, each, calibration),
+        )
         for song in songs_of(request)
-        for each in separators
+        for each, calibration in zip(separators, calibrations, strict=True)
     ]
 
 
-def measure(song: EvaluatedSong, separator: SongSeparator) -> list[Row]:
-    """A row for each stem of a song, as ``level_rows``."""
+def _calibration(separator: SongSeparator) -> Calibration:
+    """The user's calibration to a separator (``stemwright calibrate``), else the one for stems of its origin."""
+    return calibration_of(separator.origin, key_of(separator.model) if separator.model else "")
+
+
+def measure(song: EvaluatedSong, separator: SongSeparator, calibration: Calibration) -> list[Row]:
+    """A row for each stem of a song, as ``level_rows``; ``calibration_songs`` is on how many the calibration to the separator was made."""
     own = song.load()
     stems = separator.stems(song.title, own.mixture, own.sample_rate)
     pairs = matched(tuple(own.stems), tuple(stems), separator.name)
-    rows = level_rows(own.mixture, own.stems, stems, own.sample_rate, calibration_for(separator.origin), pairs)
-    return [{"song": song.title, "model": separator.name, **row} for row in rows]
+    rows = level_rows(own.mixture, own.stems, stems, own.sample_rate, calibration, pairs)
+    return [{"song": song.title, "model": separator.name, **row, "calibration_songs": calibration.songs} for row in rows]
 
 
 def figures(rows: Sequence[Row]) -> list[Figure]:
@@ -98,9 +109,13 @@ def errors(rows: Sequence[Row], estimator: str) -> NDArray[np.float64]:
 def _error(group: str, name: str, model: str, estimator: str, rows: Sequence[Row], statistic: Statistic) -> Figure:
     found = mean_over_songs(errors(rows, estimator), [row["song"] for row in rows], statistic)
     missing = [row for row in rows if estimator == "point" and not row["present"]]
-    note = f"{len(missing)} of {len(rows)} stems are there and are called not present: no error of theirs" if missing else ""
+    notes = [f"{len(missing)} of {len(rows)} stems are there and are called not present: no error of theirs"] if missing else []
+    if estimator == "point" and (own := max(row["calibration_songs"] for row in rows)):
+        notes.append(
+            f"calibrated on {own} songs (stemwright calibrate): levels of these songs, if they are among the data, are not held out"
+        )
     value = found.value if found.count else None
-    return Figure(group, name, "LU", _called(model, estimator), value, found.low, found.high, found.songs, note=note)
+    return Figure(group, name, "LU", _called(model, estimator), value, found.low, found.high, found.songs, note="; ".join(notes))
 
 
 def _coverage(model: str, rows: Sequence[Row]) -> Figure:
