@@ -37,6 +37,7 @@ from stemwright.manifests.sound.writing import save
 COLLECTIONS = ("guitar", "modules")
 ORACLE_DB = (4, 8, 12)
 RATIO_SECONDS = 30
+SUMS = "A sum of separated stems (backing, rest) has no calibrated estimate and is in no calibrated figure."
 PROGRAM = """
 import resource, sys, time
 import numpy as np
@@ -159,7 +160,10 @@ def main() -> None:
         sections["Separation: our engine beside demucs, by musdb"] = musdb_table(Path(place))
         if options.free:
             command += f" --free FREE --songs {options.songs} --seconds {options.seconds:g}"
-            lines = [f"Published: best of 12 systems {balance.PROTOCOL.published[0].value} LU, other songs ({balance.ABSTRACT}).", ""]
+            lines = [
+                f"Published: best of 12 systems {balance.PROTOCOL.published[0].value} LU, other songs ({balance.ABSTRACT}). {SUMS}",
+                "",
+            ]
             rows = []
             for collection in COLLECTIONS:
                 data, models = prepared(Path(place, collection), options.free / collection, options.songs, options.seconds)
