@@ -6,7 +6,7 @@
     OUT/songs.csv the list for the catalog: every kit of HELD_OUT is in the split ``test`` with grooves of its own, the others in ``train``
 
 Conventions
-    Audio is [T] or [2, T], full scale 1.0. A song is a kit, a groove of ``songs.compose`` and an engineer, each drawn from its seed.
+    Audio is [T] or [2, T], full scale 1.0. A song is a kit, a groove of ``song_score.compose`` and an engineer, each drawn from its seed.
     A microphone records its drum, and the others ``BLEED_DB`` below and up to 3 ms later. Overheads are a pair: every drum at a place,
     later on the far side, with the first reflections of a room. A drum that the groove does not play has no microphone.
     The engineer brings each microphone to the loudness of HABIT_LU, give or take MOOD_LU, and uses the effects of the package: equaliser
@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 
 import numpy as np
 import soundfile
-from songs import _one_shot as synthetic_hit
-from songs import compose
+from song_drums import one_shot as synthetic_hit
+from song_score import compose
 
 from stemwright.datagen.effects import apply_chain
 from stemwright.datagen.pairs.recipes.mix import DRUM_STEMS

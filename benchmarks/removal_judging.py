@@ -27,7 +27,7 @@ from stemwright.datagen.evaluate.scores import SongMean, mean_over_songs, mr_stf
 from stemwright.datagen.pairs.drawing import draw_settings, reached_ranges
 from stemwright.separation.loudness.meter import integrated_loudness
 
-PER_SONG, AUDIBLE_DB = 2, 40.0
+PER_SONG, AUDIBLE_DB, OTHER_SONGS = 1, 40.0, 16
 OTHERS = {"room": "reverb", "clip": "distortion", "limiter": "compressor"}  # a device that no pair had -> the remover that takes it
 LEVEL_LUFS, CREST_DB = -20.0, 12.0
 Row = dict[str, Any]
@@ -71,11 +71,11 @@ def judged(data: PairDataset, weights: Mapping[str, Any], pairs_of: Callable[[Pa
 
 
 def other_devices(data: PairDataset, weights: Mapping[str, Any]) -> list[Row]:
-    """The same of devices that no pair had, with settings drawn from their typical ranges, on a dry sound of each song."""
+    """The same of devices that no pair had, with settings drawn from their typical ranges, on a dry sound of OTHER_SONGS songs."""
     remover, names, rows = Remover(weights), titles(data), []
     first = {data.pair(number).track_id: number for number in range(len(data) - 1, -1, -1)}
     for device, effect in OTHERS.items():
-        for seed, (song, number) in enumerate(first.items()):
+        for seed, (song, number) in enumerate(sorted(first.items())[:OTHER_SONGS]):
             dry, rng = data[number].targets[0], np.random.default_rng([seed, 5])
             ranges = {**DEVICES[device].TYPICAL, **reached_ranges(device, LEVEL_LUFS + CREST_DB)}
             settings = draw_settings(DEVICES[device].Settings, rng, ranges)

@@ -55,7 +55,7 @@ def _cymbal(rng: np.random.Generator, name: str, decay: float, t: np.ndarray, no
     return sound
 
 
-def _one_shot(rng: np.random.Generator, name: str, sample_rate: int) -> np.ndarray:
+def one_shot(rng: np.random.Generator, name: str, sample_rate: int) -> np.ndarray:
     """One drum sound [t] with drawn timbre, peak 1."""
     decay = DRUM_DECAYS_S.get(name, 0.3) * rng.uniform(0.5, 1.7)
     t = np.arange(int(min(2.5, 6 * decay) * sample_rate)) / sample_rate
@@ -84,7 +84,7 @@ def render_drums(rng: np.random.Generator, score: Score, sample_rate: int) -> np
     for at, name, velocity in score.drums:
         if name not in kit:
             seed = int(rng.integers(2**31))
-            kit[name] = [_one_shot(np.random.default_rng(seed), name, sample_rate) * (1 + 0.05 * v) for v in range(2)]
+            kit[name] = [one_shot(np.random.default_rng(seed), name, sample_rate) * (1 + 0.05 * v) for v in range(2)]
             pan = rng.normal(0, 0.05 if name in ("kick", "snare") else 0.35)
             gain = DRUM_LEVELS.get(name, 0.6) * rng.uniform(0.6, 1.5)
             gains[name] = gain * np.array([[1 - np.clip(pan, 0, 0.8)], [1 + np.clip(pan, -0.8, 0)]])
