@@ -1,12 +1,13 @@
-"""Training, export and scores of the model ``bundled``: a small HTDemucs trained on songs that `songs.py` renders.
+"""Training, export and scores of the model ``bundled``: a small HTDemucs trained on the music of `bundled_pool.py`.
 
-    python benchmarks/train_bundled.py pool WORK                     renders the songs into WORK (some minutes, several GB)
-    python benchmarks/train_bundled.py train WORK --minutes 90       trains in WORK, goes on from the last checkpoint if there is one
+    python benchmarks/train_bundled.py pool WORK [--music FOLDER]    makes the music to train on in WORK (some minutes, several GB)
+    python benchmarks/train_bundled.py train WORK --minutes 90       trains in WORK, goes on from the last checkpoint if there is one;
+                                                                     --tune begins at the weights that the package has
     python benchmarks/train_bundled.py export WORK                   writes separation/demucs/models/bundled.yaml and SIG.safetensors
     python benchmarks/train_bundled.py score [WORK]                  prints the scores of the exported model
 
 Conventions
-    Sources in the order drums, bass, other, vocals; stereo, 44.1 kHz. A pool song is int16 [4, 2, T] at 1/16384 of full scale.
+    Sources in the order drums, bass, other, vocals; stereo, 44.1 kHz.
     SI-SDR is taken over both channels of a stem together, without its mean; the improvement is against the mixture in place of the stem.
     The learning rate follows the clock, not the step, so a run on a shared machine ends when it should.
     Training draws at random from the seed given, but how many steps fit into the time depends on the machine.
@@ -21,25 +22,20 @@ from __future__ import annotations
 import argparse
 import copy
 import hashlib
-import itertools
 import json
 import math
 import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from bundled_pool import SCALE, free_music, made_songs, remixes, write
 from songs import STEMS, render_song
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SAMPLE_RATE = 44_100
 MODELS = Path(__file__).resolve().parent.parent / "separation" / "demucs" / "models"
-SCALE = 16_384.0
 TRAIN_SEEDS, HELD_OUT_SEEDS = range(1000, 1440), range(9000, 9016)
 MAX_BYTES = 8_000_000
 SETTINGS = {
@@ -51,63 +47,6 @@ SETTINGS = {
     "t_layers": 0,
     "segment": Fraction(39, 5),
 }
-
-
-# ---------------------------------------------------------------- songs on disk
-
-
-def render_pool(folder: Path, seeds: range, duration_s: float) -> None:
-    """Renders the songs of some seeds into a folder, a quarter of them with our own synthesisers only; those there are kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in seeds:
-        path = folder / f"{seed}.npy"
-        if path.exists():
-            continue
-        stems = render_song(seed, duration_s, SAMPLE_RATE, timbre="synth" if seed % 4 == 0 else "soundfont")
-        packed = np.clip(np.round(np.stack([stems[stem] for stem in STEMS]) * SCALE), -32_767, 32_767).astype(np.int16)
-        partial = path.with_suffix(".tmp")
-        with partial.open("wb") as file:
-            np.save(file, packed)
-        partial.rename(path)
-
-
-def _changed(rng: np.random.Generator, stem: np.ndarray) -> np.ndarray:
-    """A stem [2, T] with drawn gain, sign, side and a smooth equaliser (three cosines over log frequency, up to 9 dB together)."""
-    gain = 10 ** (rng.normal(0, 4.0) / 20) * rng.choice([-1.0, 1.0])
-    if rng.random() < 0.5:
-        stem = stem[::-1]
-    if rng.random() < 0.5:
-        spectrum = np.fft.rfft(stem)
-        octave = np.log2(np.arange(1, spectrum.shape[1] + 1) / spectrum.shape[1]) + 10
-        curve_db = sum(rng.uniform(-3, 3) * np.cos(np.pi * k * octave / 10 + rng.uniform(0, np.pi)) for k in (1, 2, 3))
-        stem = np.fft.irfft(spectrum * 10 ** (curve_db / 20), stem.shape[1])
-    return stem * gain
-
-
-def remixes(folder: Path, num_frames: int, batch: int, rng: np.random.Generator, *, together: float) -> Iterator[torch.Tensor]:
-    """Endless batches of stems [B, 4, 2, T], each mixture of unit deviation: of different songs but for a share ``together``."""
-    for number in itertools.count():
-        if number % 200 == 0:  # the pool may still be growing
-            pool = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))]
-        items = np.zeros((batch, 4, 2, num_frames), np.float32)
-        for item in items:
-            one_song = rng.random() < together
-            song, speed = int(rng.integers(len(pool))), float(np.exp(rng.normal(0, 0.08)))
-            place = rng.random()
-            for index in range(4):
-                if rng.random() < 0.04:
-                    continue
-                if not one_song:
-                    song, speed, place = int(rng.integers(len(pool))), float(np.exp(rng.normal(0, 0.08))), rng.random()
-                length = int(num_frames * speed) + 2
-                start = int(place * (pool[song].shape[-1] - length))
-                read = pool[song][index, :, start : start + length].astype(np.float32) / SCALE
-                at = np.arange(num_frames) * speed
-                whole = at.astype(int)
-                part = (at - whole).astype(np.float32)
-                item[index] = _changed(rng, read[:, whole] * (1 - part) + read[:, whole + 1] * part)
-            item /= item.sum(axis=0).std() + 1e-4
-        yield torch.from_numpy(items)
 
 
 # ---------------------------------------------------------------- scores
@@ -185,8 +124,13 @@ def _follow(average: torch.nn.Module, model: torch.nn.Module, step: int) -> None
             slow.lerp_(fast, 1 - decay)
 
 
-def _loss(estimates: torch.Tensor, stems: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error of the samples, plus a quarter of the same on a short-time spectrum."""
+def _loss(estimates: torch.Tensor, stems: torch.Tensor, summed: torch.Tensor) -> torch.Tensor:
+    """Mean absolute error of the samples, plus a quarter of the same on a short-time spectrum.
+
+    Of a remix that is ``summed`` [B] only the sum of drums, bass and other is known, which is its first stem.
+    """
+    together = torch.cat([estimates[:, :3].sum(1, keepdim=True), torch.zeros_like(estimates[:, :2]), estimates[:, 3:]], 1)
+    estimates = torch.where(summed[:, None, None, None], together, estimates)
     loss = (estimates - stems).abs().mean()
     window = torch.hann_window(1024)
     difference = torch.stft((estimates - stems).flatten(0, 2), 1024, 512, window=window, return_complex=True, normalized=True)
@@ -219,7 +163,7 @@ def _train_worker(rank: int, work: Path, args: argparse.Namespace, meeting: str,
     torch.set_flush_denormal(True)
     torch.manual_seed(args.seed)
     torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=args.workers)
-    model = new_model(**json.loads(args.changes)).train()
+    model = (load_exported() if args.tune else new_model(**json.loads(args.changes))).train()
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
     path, step = work / f"{args.name}.pt", 0
@@ -243,10 +187,10 @@ def _train_worker(rank: int, work: Path, args: argparse.Namespace, meeting: str,
         rate = args.lr * min(1.0, (step + 1) / 60) * (0.02 + 0.49 * (1 + math.cos(math.pi * min(1.0, progress))))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        stems = next(batches)
+        stems, summed = next(batches)
         with torch.autocast("cpu", torch.bfloat16, enabled=not args.fp32):
             estimates = model(stems.sum(1))
-        loss = _loss(estimates.float(), stems)
+        loss = _loss(estimates.float(), stems, summed)
         optimizer.zero_grad()
         loss.backward()
         _share_gradients(model)
@@ -356,14 +300,19 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=100, help="steps between scores")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--tune", action="store_true", help="begin at the exported weights")
+    parser.add_argument("--music", type=Path, help="folder of free music, made by benchmarks/free_music.py")
     parser.add_argument("--fp32", action="store_true", help="no bfloat16 autocast")
     parser.add_argument("--changes", default="{}", help="JSON of settings to try in place of the chosen ones")
     args = parser.parse_args()
     if args.work is None and args.verb != "score":
         parser.error(f"{args.verb} needs a WORK folder")
     if args.verb == "pool":
-        render_pool(args.work / "held", HELD_OUT_SEEDS, 12.0)
-        render_pool(args.work / "pool", TRAIN_SEEDS, 15.0)
+        for seed, song in zip(HELD_OUT_SEEDS, held_out(None), strict=True):
+            write(args.work / "held" / f"{seed}.npy", song)
+        made_songs(args.work / "pool" / "made", TRAIN_SEEDS, 15.0)
+        if args.music:
+            free_music(args.music, args.work / "pool")
     elif args.verb == "train":
         train(args.work, args)
     elif args.verb == "export":
