@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 
 from results import publish
 
+sys.path.remove(str(Path(__file__).resolve().parent))  # its loudness.py is no peer's module of that name
+
 from stemwright.datagen.evaluate.evaluation import evaluate
 from stemwright.datagen.evaluate.given_models import GivenModel
 from stemwright.datagen.evaluate.label_audit import VERDICTS, Judgement, judge
