@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from auraloss.freq import SumAndDifferenceSTFTLoss
+from auraloss.freq import MultiResolutionSTFTLoss, SumAndDifferenceSTFTLoss
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -30,6 +30,8 @@ from stemwright.datagen.mixing.settling import loudness_at_any_level
 Array = np.ndarray
 NAMES = ("drums", "bass", "other", "vocals")
 Answer = tuple[Tensor, Tensor]  # tracks [N, 2, T] after their strips, and the mix [2, T]
+RESOLUTIONS = {"fft_sizes": [4096, 1024, 256], "hop_sizes": [2048, 512, 128], "win_lengths": [4096, 1024, 256]}
+MONO = 1e-4  # of the energy in the difference of the channels: less is mono
 BATCH, STEP_SIZE, PAN_PRICE = 32, 5e-4, 10.0
 
 
@@ -55,7 +57,16 @@ def at_best_gain(estimate: Tensor, target: Tensor) -> Tensor:
 
 def stft_loss() -> nn.Module:
     """The published loss of mixing consoles."""
-    return SumAndDifferenceSTFTLoss(fft_sizes=[4096, 1024, 256], hop_sizes=[2048, 512, 128], win_lengths=[4096, 1024, 256])
+    return SumAndDifferenceSTFTLoss(**RESOLUTIONS)
+
+
+def loss_of(mixed: Tensor, target: Tensor) -> float:
+    """The published loss of a mix [1, 2, T]; of the sum alone where the target is mono: against no difference, the loss has no bound."""
+    is_mono = (target[:, 0] - target[:, 1]).square().mean() < MONO * target.square().mean()
+    fitted = at_best_gain(mixed, target)
+    if is_mono:
+        return float(MultiResolutionSTFTLoss(**RESOLUTIONS)(fitted.sum(1, keepdim=True), target.sum(1, keepdim=True)))
+    return float(stft_loss()(fitted, target))
 
 
 def true_gains_db(data: PairDataset) -> Array:
@@ -179,7 +190,7 @@ class Judged:
 @torch.inference_mode()
 def judged(data: PairDataset, answers: dict[str, Callable[[Tensor], Answer]]) -> dict[str, Judged]:
     """Every contender on every example; an answer takes tracks [N, 2, T]."""
-    loss, shape = stft_loss(), (len(data), data.num_inputs)
+    shape = (len(data), data.num_inputs)
     gains = {name: np.full(shape, np.nan) for name in answers}
     losses = {name: np.zeros(len(data)) for name in answers}
     for index in range(len(data)):
@@ -189,7 +200,7 @@ def judged(data: PairDataset, answers: dict[str, Callable[[Tensor], Answer]]) ->
         for name, answer in answers.items():
             wet, mixed = answer(tracks)
             gains[name][index] = loudness_of(wet, data.sample_rate) - before
-            losses[name][index] = loss(at_best_gain(mixed[None], target), target).item()
+            losses[name][index] = loss_of(mixed[None], target)
     return {name: Judged(gains[name], losses[name]) for name in answers}
 
 

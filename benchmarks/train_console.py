@@ -1,6 +1,6 @@
 """Does a differentiable console learn to mix from emitted ``mix`` pairs? Trained on songs, judged on others, made up and real.
 
-    python benchmarks/train_console.py --work FOLDER [--songs 64] [--held-out 24] [--label-steps 300] [--mix-steps 60]
+    python benchmarks/train_console.py --work FOLDER [--songs 64] [--held-out 24] [--label-steps 100] [--mix-steps 60]
         [--free FREE] [--write]
 
 What is measured
@@ -69,7 +69,7 @@ from stemwright.separation.loudness.kweighting import k_weighting
 
 DATA_RATE, EXCERPT_S, CROP_S, BATCH = 22_050, 5.0, 3.0, 4
 FIRST_TRAIN, FIRST_TEST = 2000, 9100
-LABEL_SHARE = 0.05  # of the square error in LU beside the loss of the mix, where the console is trained on both
+LABEL_SHARE = 0.3  # of the square error in LU beside the loss of the mix, where the console is trained on both
 MEAN = "mean of each name"
 Answers = dict[str, Callable[[Tensor], Answer]]
 ALL_TEST = {"kind": "multitracks", "shares": {"train": 0.0, "valid": 0.0, "test": 1.0}}
@@ -278,7 +278,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--songs", type=int, default=64)
     parser.add_argument("--held-out", type=int, default=24)
-    parser.add_argument("--label-steps", type=int, default=300)
+    parser.add_argument("--label-steps", type=int, default=100)
     parser.add_argument("--mix-steps", type=int, default=60)
     parser.add_argument("--free", type=Path)
     parser.add_argument("--write", action="store_true")
