@@ -52,7 +52,7 @@ notebooks: setup  ## Run the notebooks and store their outputs
 
 bench: programs setup  ## Every benchmark; writes docs/results.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench,openvino]'
-	set -e; for name in decoding identity multitracks pipeline labels durability loudness balance_accuracy effects effect_batches before_after inversion fit console foreign_consoles readable_equalisers declipping undo blind separation loader rebuild train_mixer train_removal rules_corpus scale; do $(BIN)/python benchmarks/$$name.py --write; done
+	set -e; for name in decoding identity multitracks pipeline labels durability loudness balance_accuracy effects effect_batches before_after inversion fit console foreign_consoles readable_equalisers declipping undo blind separation loader rebuild train_mixer musical_levels rules_corpus scale; do $(BIN)/python benchmarks/$$name.py --write; done
 
 clean:  ## Remove the environment and everything made
 	rm -rf .venv demo-corpus build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
