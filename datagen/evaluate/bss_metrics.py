@@ -49,6 +49,7 @@ def bss_medians(references: Signals, estimates: Mapping[str, Signals], sample_ra
     where names or shapes differ.
 
     >>> import numpy as np
+    >>> from stemwright.datagen.evaluate.bss_metrics import bss_medians
     >>> rng = np.random.default_rng(0)
     >>> references = {"vocals": rng.normal(0, 0.1, (1, 8000)), "other": rng.normal(0, 0.1, (1, 8000))}
     >>> found = bss_medians(references, {"softer": {name: 0.9 * audio for name, audio in references.items()}}, 4000)
@@ -81,6 +82,7 @@ def song_sdr(estimate: Array, reference: Array) -> float:
     """The challenges' SDR (uSDR) of a whole song in dB, over its channels together.
 
     >>> import numpy as np
+    >>> from stemwright.datagen.evaluate.bss_metrics import song_sdr
     >>> reference = np.sin(np.arange(44_100) / 10.0)[None]
     >>> round(song_sdr(0.9 * reference, reference), 2)
     20.0
