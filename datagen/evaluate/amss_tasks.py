@@ -43,7 +43,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AmssTask:
-    """One task: its kind (of ``SENTENCES``), its sentence, what that means, and the stem that it is about."""
+    """One task: its kind (of ``SENTENCES``), its sentence, the edit that the sentence means, and the stem that it is about."""
 
     kind: str
     text: str

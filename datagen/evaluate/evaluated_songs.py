@@ -47,7 +47,7 @@ class EvaluatedSong:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What tells it apart: for ``Case.key``."""
+        """What identifies it, for ``Case.key``: path, size in bytes and time of each file."""
         files = self.named.inputs if self.named else _excerpt_files()
         found = [path for each in files for path in (sorted(each.iterdir()) if each.is_dir() else [each])]
         return {"files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in found]}
@@ -106,7 +106,7 @@ def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = ()) -> list[E
 
 
 def middle(num_frames: int, sample_rate: int, duration_s: float | None) -> slice:
-    """So many seconds in the middle; all of it where none are given."""
+    """The frames of ``duration_s`` seconds in the middle; all frames where it is None."""
     length = num_frames if duration_s is None else min(num_frames, max(1, round(duration_s * sample_rate)))
     start = (num_frames - length) // 2
     return slice(start, start + length)

@@ -64,7 +64,7 @@ def evaluate(
     cases = [] if nothing else list(protocol.cases(request))
     keys = [key_of(protocol, request, case) for case in cases]
     if len(set(keys)) < len(keys):
-        raise ValueError(f"two cases of the protocol {protocol.name} have one key; expected all that tells them apart in it")
+        raise ValueError(f"two cases of the protocol {protocol.name} have one key; expected keys that distinguish them")
     rows: list[Row] = []
     rejected: list[tuple[str, str]] = []
     before = 0

@@ -1,7 +1,7 @@
 """Whether the settings of an effect are true: each is measured back from audio and compared with what was recorded.
 
-A probe says of one setting which values are tried, which settings are held beside it, by which measure it is found in audio, and what its
-library says that it means (``definition``). The audit plays test signals through the effect at 44.1 and 48 kHz, in mono and stereo, and
+A probe says of one setting which values are tried, at which values of the other settings, by which measure it is found in audio, and what
+its library says that it means (``definition``). The audit plays test signals through the effect at 44.1 and 48 kHz, in mono and stereo, and
 judges each setting:
 
     true      every value was found, within the tolerance of the probe
@@ -138,7 +138,7 @@ def _measured(effect: AuditedEffect, probe: Probe, values: Sequence[Plain], form
                     "error": _json(error),
                     "within": bool(abs(error) <= probe.tolerance),
                 }
-        except Exception as error:  # of somebody else's effect, whatever it may be: it is what the audit found
+        except Exception as error:  # whatever another library's effect raises is a result of the audit
             row["problem"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
     return rows
 

@@ -21,7 +21,7 @@ HZ: dict[str, Any] = {"unit": "Hz", "tolerance": 0.01, "relative": True}
 MS: dict[str, Any] = {"unit": "ms", "tolerance": 0.02, "relative": True}
 DB: dict[str, Any] = {"unit": "dB", "tolerance": 0.1}
 Q: dict[str, Any] = {"tolerance": 0.02, "relative": True, "definition": "on the frequency axis of the analogue prototype"}
-HALF = "89 % of the change (1 - e^-2.2)"
+TIME_SHARE = "89 % of the change (1 - e^-2.2)"
 
 
 def _fader() -> Iterable[Probe]:
@@ -66,12 +66,12 @@ def _compressor() -> Iterable[Probe]:
     fixed = {**whole, "detector_attack_ms": 50.0, "detector_release_ms": 50.0}
     yield Probe("detector", ("peak", "rms"), level_steps.sine_reading(-10.0), fixed, "dB", reading.__getitem__, tolerance=0.1)
     up, down = level_steps.LevelStep((-25.0, -10.0), domain="level"), level_steps.LevelStep((-10.0, -25.0), domain="level")
-    yield Probe("detector_attack_ms", (1.0, 10.0, 100.0), level_steps.step_time(up), whole, **MS, definition=HALF)
-    yield Probe("detector_release_ms", (2.0, 20.0, 500.0), level_steps.step_time(down), whole, **MS, definition=HALF)
+    yield Probe("detector_attack_ms", (1.0, 10.0, 100.0), level_steps.step_time(up), whole, **MS, definition=TIME_SHARE)
+    yield Probe("detector_release_ms", (2.0, 20.0, 500.0), level_steps.step_time(down), whole, **MS, definition=TIME_SHARE)
     fixed = {**at_once, "threshold_db": -30.0, "ratio": 4.0}
     up, down = level_steps.LevelStep((-40.0, -10.0)), level_steps.LevelStep((-10.0, -40.0))
-    yield Probe("attack_ms", (1.0, 10.0, 100.0), level_steps.step_time(up), fixed, **MS, definition=HALF)
-    yield Probe("release_ms", (5.0, 50.0, 500.0), level_steps.step_time(down), fixed, **MS, definition=HALF)
+    yield Probe("attack_ms", (1.0, 10.0, 100.0), level_steps.step_time(up), fixed, **MS, definition=TIME_SHARE)
+    yield Probe("release_ms", (5.0, 50.0, 500.0), level_steps.step_time(down), fixed, **MS, definition=TIME_SHARE)
     yield Probe("makeup_db", (-12.0, 3.0, 20.0), level_steps.soft_gain(-50.0), fixed, **DB)
     yield Probe("linked", (True, False), level_steps.linked(-10.0, -40.0), fixed, channels=(2,))
 
@@ -79,7 +79,7 @@ def _compressor() -> Iterable[Probe]:
 def _limiter() -> Iterable[Probe]:
     yield Probe("ceiling_db", (-40.0, -20.0, -6.0, -1.0), level_steps.ceiling(), **DB)
     release = level_steps.step_time(level_steps.LevelStep((0.0, -40.0), hold_s=0.2))
-    yield Probe("release_ms", (10.0, 100.0, 1000.0), release, {"ceiling_db": -20.0, "lookahead_ms": 0.0}, **MS, definition=HALF)
+    yield Probe("release_ms", (10.0, 100.0, 1000.0), release, {"ceiling_db": -20.0, "lookahead_ms": 0.0}, **MS, definition=TIME_SHARE)
     yield Probe(
         "lookahead_ms", (0.5, 1.5, 5.0, 20.0), level_steps.lookahead((-40.0, 0.0)), {"ceiling_db": -20.0}, unit="ms", tolerance=0.03
     )

@@ -5,8 +5,9 @@
 
 Conventions
     Audio is float32 [C, T] at the rate of its files. Both sides are brought to -14 LUFS, as published: what a de-limiter receives. Gains
-    are those between the two sides at that level. Where a gain is nearly 0 the mixture is silent or lost; ``known_gain`` is 1 there.
-    16 bit are libsndfile's, with which the published files are written: cut to the next lower step, not rounded.
+    are those between the two sides at that level. Where a gain is nearly 0 the mixture is silent or cannot be restored;
+    ``known_gain`` is 1 there.
+    Samples of 16 bit are quantised as libsndfile does, which wrote the published files: down to the next step, not rounded.
 
 References
     Jeon and Lee 2022 and 2023, and their repositories: facts only.

@@ -5,9 +5,10 @@
 Conventions
     A pair has the multitrack's stems that are summed, and the separator's that are summed. Equal names are a pair. Then an
     instrument is a part of the stem that it belongs to (``part_of_instrument``): the guitar of a multitrack is a part of a separator's
-    other, the guitar of a separator with six stems a part of a multitrack's other. A stem that is called as the rest is (backing,
-    accompaniment, rest ...) is all that is left on the other side; what is not named as an instrument is a part of it where there is one.
-    Of a separator's stems that a multitrack has not (vocals of a song without) nothing is compared.
+    other, the guitar of a separator with six stems a part of a multitrack's other. A stem with a name of the rest (backing,
+    accompaniment, rest ...) is all that is left on the other side; a stem that is not named after an instrument is a part of it, if there
+    is one.
+    A separator's stem that the multitrack does not have (vocals of an instrumental) is not compared.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def compared(references: Mapping[str, Audio], estimates: Mapping[str, Audio], mo
 
 
 def _part_of(name: str) -> str:
-    """The stem that an instrument is a part of; of what is called as the rest, itself."""
+    """The stem that an instrument is a part of; of a name of the rest, itself."""
     return name if name in REST_NAMES else part_of_instrument(name.replace("_", " "))
 
 

@@ -1,4 +1,4 @@
-"""What a published evaluation is: the data that it needs, what it measures of each case, the table of figures that comes of it.
+"""What a published evaluation is: the data that it needs, what it measures of each case, the table of figures that it gives.
 
     PROTOCOLS["musdb"].cases(request) -> cases;  case.measure() -> rows;  PROTOCOLS["musdb"].figures(rows) -> figures
 

@@ -29,7 +29,7 @@ from stemwright.manifests.sound.formats import Audio
 RATE, NUM_FRAMES = remfx.SHAPE
 MOST_DRAWS = 20
 SOUNDS = 1e-4
-LEAST_S = 1.0  # what is shorter than an excerpt is taken whole down to this
+LEAST_S = 1.0  # a sound shorter than an excerpt is taken whole; one shorter than this is refused
 NAME = "sound"
 
 

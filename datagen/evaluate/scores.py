@@ -139,7 +139,7 @@ def mean_over_songs(
 def _drawn(
     known: list[NDArray[np.float64]], picks: NDArray[np.int64], statistic: Callable[..., float | np.floating]
 ) -> NDArray[np.float64]:
-    """The statistic of each draw of songs, [draws]; the mean, which needs no copy of the values, of thousands of songs in no time."""
+    """The statistic of each draw of songs, [draws]; the mean from sums and counts, without copies of the values."""
     if statistic is np.mean:
         sums, counts = (np.array([measure(part) for part in known]) for measure in (np.sum, len))
         means: NDArray[np.float64] = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)

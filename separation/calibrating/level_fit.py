@@ -3,13 +3,13 @@
     calibration = fit(rows, base)              # rows of ``measured_rows`` of several songs
     left_out = leave_one_out(rows, base)       # each song by the calibration that all others give
 
-LevelColumns. What is left of the truth beside the point of ``base`` is explained by a ``Correction``: ridge regression, each weight shrunk
-towards 0 by how large it usually is, so that few songs change little; rows that do not fit count less. Where the correction does not help
-songs that did not fit it, there is none. Intervals are those of ``base``, as many times as wide as songs that did not fit them need,
-together with ``PSEUDO`` rows for which they are right: so few songs keep the wide intervals of ``base``.
+Levels: the error of the point of ``base`` is explained by a ``Correction``, found by ridge regression: each weight is shrunk towards 0 by
+how large it usually is, so that few songs change little, and outliers count less. Where the correction does not help songs that it was
+not fitted to, there is none. Intervals are those of ``base``, widened until they hold for songs that they were not fitted to, together with
+``PSEUDO`` rows for which the intervals of ``base`` are right: so few songs keep its wide intervals.
 
 Conventions
-    LevelColumns in LU. A song is either fitted to or judged, with all its stems. Nothing is drawn at random.
+    Levels are in LU. A song is either fitted to or judged, with all its stems. Nothing is drawn at random.
 
 References
     Hoerl and Kennard 1970 (ridge regression). Huber 1964 (weights of outliers). Lei et al. 2018 (intervals by the order statistics of
@@ -45,16 +45,16 @@ FEWEST_SONGS = 5  # four songs to fit to when one is left out: the ninth of ten 
 FEWEST_STEMS = 10
 FOLDS = 10  # of songs, to see how far a correction is off for songs that it was not fitted to
 USUAL = (1.5, 0.5, 0.3, 0.5)  # standard deviations of the weights of ``correction_terms``, from separators of benchmarks/calibration.py
-USUAL_OF_STEM = (1.0, 0.3)
-LEAST_NOISE_LU, HUBER, ROUNDS = 0.1, 1.5, 8
-SPREADS = (0.3, 3.0)
+USUAL_OF_STEM = (1.0, 0.3)  # of the further offset and share of the gap of one stem
+LEAST_NOISE_LU, HUBER, ROUNDS = 0.1, 1.5, 8  # errors beyond HUBER times the noise count less; rounds of reweighting
+SPREADS = (0.3, 3.0)  # bounds of how many times as wide a stem's intervals are as those of all stems
 LEAST_LU = 0.1  # half an interval at no gap, in units of the base's width
-PSEUDO = 5
-SIDE = 0.9  # of the truths are above the lower end, and below the upper one
+PSEUDO = 5  # rows for which the base's intervals are right, added to those of the songs
+SIDE = 0.9  # the share of true levels above the lower end, and of those below the upper one: 80 % are between
 PAN_USUAL, LEAST_PAN_NOISE, FEWEST_PANS = (0.5, 0.3), 0.02, 10
 PAN_FACTORS = np.geomspace(0.25, 8.0, 41)
-ABSENT_RANGE_LU = (-60.0, -15.0)
-FEWEST_ABSENT, APART_LU = 3, 3.0
+ABSENT_RANGE_LU = (-60.0, -15.0)  # bounds of the level below which a stem is called absent
+FEWEST_ABSENT, APART_LU = 3, 3.0  # absent stems needed to fit that level; its least distance below the softest stem that is there
 
 
 class TooFewSongsError(ValueError):
@@ -68,7 +68,7 @@ def base_for(origin: str, rows: Sequence[StemRow]) -> Calibration:
 
 
 def check_enough(rows: Sequence[StemRow]) -> None:
-    """Raises TooFewSongsError where leaving one song out says nothing."""
+    """Raises TooFewSongsError where there are too few to leave one song out."""
     present = [row for row in rows if row.present]
     songs = len({row.song for row in present})
     if songs < FEWEST_SONGS or len(present) < FEWEST_STEMS:
@@ -286,9 +286,8 @@ def absent_below(rows: Sequence[StemRow], usual_lu: float) -> float:
         return round(min(usual_lu, min(there, default=0.0) - APART_LU), 2)
     levels = np.sort([*there, *absent])
     between = [levels[0] - APART_LU, *((levels[1:] + levels[:-1]) / 2), levels[-1] + APART_LU]
-    wrong = [
-        sum(level < at for level in there) * 2 + sum(level >= at for level in absent) for at in between
-    ]  # a stem that is missed is worse
+    # Calling a stem absent that is there counts twice: its level is lost.
+    wrong = [sum(level < at for level in there) * 2 + sum(level >= at for level in absent) for at in between]
     best = [at for at, count in zip(between, wrong, strict=True) if count == min(wrong)]
     return round(float(np.clip(np.median(best), *ABSENT_RANGE_LU)), 2)
 

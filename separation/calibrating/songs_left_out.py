@@ -2,7 +2,7 @@
 
 Conventions
     ``before`` is the base, which knows nothing of the separator; ``after`` the calibration to all songs but the one that is judged.
-    Coverage is the share of true levels within their 80 % intervals. LevelColumns in LU.
+    Coverage is the share of true levels within their 80 % intervals. Levels are in LU.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class SongsLeftOut:
-    """LevelColumns, windows and pans of all songs before and after; pans as (mean error, coverage), None without any."""
+    """Levels, windows and pans of all songs before and after; pans as (mean error, coverage), None without any."""
 
     before: Judged
     after: Judged
@@ -98,7 +98,7 @@ def leave_one_out(rows: Sequence[StemRow], base: Calibration, on_song: Callable[
 
 
 def judged(levels: LevelColumns, calibration: Calibration, *, window: bool = False) -> Judged:
-    """LevelColumns by a calibration."""
+    """Levels as a calibration estimates them, with their intervals; ``window``: those of three seconds."""
     point = levels.points(calibration, calibration.correction)
     margins = (calibration.window_low, calibration.window_high) if window else (calibration.low, calibration.high)
     low, high = interval_around(point, levels.gap, *margins, spreads_of(calibration.correction, levels.names))

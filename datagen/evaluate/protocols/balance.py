@@ -37,7 +37,7 @@ from stemwright.datagen.evaluate.song_separators import MODELS, SongSeparator, s
 from stemwright.separation.balance.kept_calibrations import calibration_of, key_of
 from stemwright.separation.balance.level_estimators import Calibration
 
-ABSTRACT = "abstract (read): the best of 12 systems, average of four groups, 100 songs of DSD100; better on vocals"
+ABSTRACT = "Ward et al. 2017, abstract: the best of 12 systems, mean of four groups, 100 songs of DSD100; better on vocals"
 NAMES = {"naive": "naive", "cross": "cross", "point": "calibrated"}
 ALL = "all"
 RMSE, BIAS, COVERAGE = "RMSE of the level", "mean error", "80 % interval holds"

@@ -3,8 +3,8 @@
 Conventions
     Signals, clipping and gain are those of ``stemwright.datagen.evaluate.clipping_gains``. Of a song without stems the recording is used,
     of a multitrack every stem and the mixture; of each its loudest two seconds, or as many as are requested. What is clipped already has
-    no truth and is left out. Published gains are means over the ten excerpts of the survey, of all their seven seconds or so, computed
-    from the values of its accompanying page; for the same: DATA the folder of its excerpts, and ``--seconds 20``.
+    no known original and is left out. Published gains are means over the ten excerpts of the survey, each of about seven seconds, computed
+    from the values of its accompanying page; for the same signals give the folder of its excerpts as DATA, and ``--seconds 20``.
 
 References
     Zaviska, Rajmic, Ozerov, Rencker 2021, as there; the values of each excerpt are in the repository rajmic/declipping2020 (dSDR_clipped).
@@ -66,7 +66,7 @@ def _cases(request: EvaluationRequest) -> list[Case]:
     levels = inputs_db(request.options.get("inputs", INPUTS_DB))
     methods = _methods(request.options.get("methods", ", ".join(METHODS)))
     for given in request.models:
-        _ = given.function  # named wrongly: said before anything is measured
+        _ = given.function  # a wrong name is reported before anything is measured
     sources = _sources(request)
     return [Case({"sound": each.key}, each.title, partial(_measure, each, levels, methods, request)) for each in sources]
 

@@ -6,7 +6,7 @@ Conventions
     remove reverberation. "oracle stems" is the same with the real stems: what remains is the difference of the two definitions of the edit.
 
 References
-    Choi, Kim, Martinez Ramirez, Chung, Jung 2021, as there. Its table could not be read for this page and is not repeated from memory.
+    Choi, Kim, Martinez Ramirez, Chung, Jung 2021, as there. Its table could not be read, so no figure of it is shown.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _separated(
 
 
 def _figures(rows: Sequence[Row]) -> list[Figure]:
-    comparable = [row for row in rows if row["kind"] != "dereverb"]  # the tasks that everyone does
+    comparable = [row for row in rows if row["kind"] != "dereverb"]  # the tasks that every editor does
     groups = {ALL: comparable} if comparable else {}
     for row in rows:
         groups.setdefault(f"{row['kind']}, {row['stem']}", []).append(row)

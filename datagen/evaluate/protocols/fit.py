@@ -159,5 +159,8 @@ PROTOCOL = EvaluationProtocol(
     published=(),
     cases=_cases,
     figures=_figures,
-    options={"rows": f"what is fitted, with commas between ({DEFAULT!r} if not set): an effect, or a row of benchmarks/fit.py, or console"},
+    options={
+        "rows": f"what is fitted, with commas between ({DEFAULT!r} if not set): effects, variants such as compressor leak, or console; "
+        "an unknown name lists all"
+    },
 )
