@@ -34,6 +34,8 @@ import torch
 from bundled_pool import SCALE, free_music, made_songs, remixes, write
 from songs import STEMS, render_song
 
+from stemwright.datagen.evaluate.scores import si_sdr_db
+
 SAMPLE_RATE = 44_100
 MODELS = Path(__file__).resolve().parent.parent / "separation" / "demucs" / "models"
 TRAIN_SEEDS, HELD_OUT_SEEDS = range(1000, 1440), range(9000, 9016)
@@ -54,9 +56,7 @@ SETTINGS = {
 
 def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
     """Scale-invariant signal-to-distortion ratio in dB of two signals [C, T], over all channels together."""
-    e, r = (x.astype(np.float64).ravel() - x.mean() for x in (estimate, reference))
-    target = (e @ r) / (r @ r + 1e-20) * r
-    return float(10 * np.log10((target @ target + 1e-20) / ((e - target) @ (e - target) + 1e-20)))
+    return si_sdr_db(estimate.reshape(1, -1), reference.reshape(1, -1))
 
 
 def separate(model: torch.nn.Module, mixture: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from stemwright.datagen.evaluate.evaluated_songs import loudest
 from stemwright.datagen.inverse.clipping.declipping import declip
 
 Array = NDArray[np.float64]
@@ -29,10 +30,7 @@ SPADE_FRAME = 2048
 def loudest_part(audio: NDArray[np.floating], num_frames: int) -> Array:
     """The passage with most energy of audio [C, T], as mono [num_frames] with a peak of 1; all of a shorter one. Silence stays silence."""
     mono = audio.mean(axis=0, dtype=np.float64)
-    if num_frames < len(mono):
-        energy = np.concatenate([[0.0], np.cumsum(np.square(mono))])
-        start = int(np.argmax(energy[num_frames:] - energy[:-num_frames]))
-        mono = mono[start : start + num_frames]
+    mono = mono[loudest(np.square(mono), num_frames)]
     peak = np.abs(mono).max(initial=0.0)
     return mono / peak if peak > 0.0 else mono
 

@@ -3,7 +3,7 @@
 Conventions
     Songs are found as ``balance`` finds them (``stemwright.separation.balance.named_songs``): folders with a mixture and stems, STEM files,
     a list. Stems are mended as everywhere (lag, gain), and the excerpt is cut from both after that.
-    A song's key is the place, size and time of its files, not their sums: it only has to tell whether a finished case is still that song.
+    A song's key is the path, size and time of its files, not their checksums: it only has to show whether a finished case is of that song.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stemwright.datagen.evaluate.protocol import EvaluationRequest
 from stemwright.manifests.records import Refused
@@ -110,6 +111,20 @@ def middle(num_frames: int, sample_rate: int, duration_s: float | None) -> slice
     length = num_frames if duration_s is None else min(num_frames, max(1, round(duration_s * sample_rate)))
     start = (num_frames - length) // 2
     return slice(start, start + length)
+
+
+def loudest(power: NDArray[np.floating], num_frames: int) -> slice:
+    """The ``num_frames`` frames with most energy of a signal whose squared samples are ``power`` [T]; all of a shorter one.
+
+    >>> import numpy as np
+    >>> loudest(np.array([1.0, 0.0, 4.0, 9.0, 0.0]), 2)
+    slice(2, 4, None)
+    """
+    if num_frames >= len(power):
+        return slice(0, len(power))
+    energy = np.concatenate([[0.0], np.cumsum(power)])
+    start = int(np.argmax(energy[num_frames:] - energy[:-num_frames]))
+    return slice(start, start + num_frames)
 
 
 def excerpt() -> LoadedSong:

@@ -21,7 +21,7 @@ import numpy as np
 
 from stemwright.datagen.evaluate import blind_trials
 from stemwright.datagen.evaluate.blind_trials import CONSTANT_S, NO_ROOM, UNTOUCHED, Compress, HeardStem
-from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, songs_of
+from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, loudest, songs_of
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row
 from stemwright.datagen.evaluate.scores import mean_over_songs
 from stemwright.datagen.inverse.blind.features import measure_features
@@ -65,11 +65,7 @@ def stems_of(song: EvaluatedSong, duration_s: float) -> dict[str, Audio]:
 
 
 def _loudest(audio: Audio, num_frames: int) -> Audio:
-    if num_frames >= audio.shape[1]:
-        return audio
-    energy = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64).sum(axis=0))])
-    start = int(np.argmax(energy[num_frames:] - energy[:-num_frames]))
-    return audio[:, start : start + num_frames]
+    return audio[:, loudest(np.square(audio, dtype=np.float64).sum(axis=0), num_frames)]
 
 
 def _cases(request: EvaluationRequest) -> list[Case]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, songs_of
+from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, loudest, songs_of
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row
 from stemwright.datagen.evaluate.scores import mean_over_songs
 from stemwright.manifests.records import Refused, content_id
@@ -66,11 +66,7 @@ def _stems(song: EvaluatedSong, duration_s: float) -> tuple[dict[str, torch.Tens
 
     multitrack = song.load()
     audio = np.stack([part[[0, -1]] for part in multitrack.stems.values()]).astype(np.float64)
-    num_frames = round(duration_s * multitrack.sample_rate)
-    if num_frames < audio.shape[-1]:
-        energy = np.concatenate([[0.0], np.cumsum(np.square(audio).sum(axis=(0, 1)))])
-        start = int(np.argmax(energy[num_frames:] - energy[:-num_frames]))
-        audio = audio[..., start : start + num_frames]
+    audio = audio[..., loudest(np.square(audio).sum(axis=(0, 1)), round(duration_s * multitrack.sample_rate))]
     energies = np.square(audio).sum(axis=(1, 2))
     if not energies.max(initial=0.0) > 0.0:
         raise Refused("its stems are silent")
