@@ -1,7 +1,7 @@
 """Corpora of synthetic songs for the benchmarks that train: songs written as multitracks, then the real pipeline over them.
 
 Conventions
-    Songs lie in the shape of MUSDB18-HQ: the first share is its train set (of which the catalog takes no validation songs of its own, since
+    Songs have the layout of MUSDB18-HQ: the first share is its train set (of which the catalog takes no validation songs of its own, since
     their names are not musdb's), the rest its test set. Everything after the songs is done by the stages that `stemwright build` runs.
     Effects, levels and pans follow from how the parts sound together, with a person's scatter: see musical_songs.py.
 """
@@ -48,9 +48,24 @@ def build(songs: Path, folder: Path, pairs: dict[str, Any], section: dict[str, A
     """The corpus of written songs with the pairs that a section ``[pairs]`` asks for, rendered; ``section`` is more of ``[songs]``."""
     corpus = Corpus(folder)
     corpus.create(check({"songs": {"folder": str(songs), "kind": "musdb18hq", **(section or {})}, "pairs": pairs}, where="benchmark"))
-    run_catalog(corpus, Workers(2))
+    return _rendered(corpus, Workers(2))
+
+
+def kept_corpus(songs: Path, folder: Path, pairs: dict[str, Any]) -> Corpus:
+    """The corpus of listed songs with their pairs, rendered; what a run that was stopped has finished is kept."""
+    corpus = Corpus(folder)
+    if (folder / "examples.parquet").exists():
+        return corpus
+    if not (folder / "config.toml").exists():
+        corpus.create(check({"songs": {"folder": str(songs)}, "pairs": pairs}, where="benchmark"))
+    return _rendered(corpus, Workers(1))
+
+
+def _rendered(corpus: Corpus, workers: Workers) -> Corpus:
+    """The corpus after all stages of ``stemwright build``."""
+    run_catalog(corpus, workers)
     run_separate(corpus)
-    run_estimate(corpus, Workers(2))
+    run_estimate(corpus, workers)
     run_plan(corpus)
-    run_render(corpus, Workers(2))
+    run_render(corpus, workers)
     return corpus

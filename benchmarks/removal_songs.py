@@ -21,12 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 
 import numpy as np
 import soundfile
+from corpora import kept_corpus
 from songs import render_song
 
-from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
-from stemwright.datagen.run.tasks import Workers
 
 RATE, LONGEST_S, MOST, QUIETEST_DB, SYNTHETIC_S = 44_100, 60.0, 5, -30.0, 20.0
 FIRST_SEED, HELD_OUT = 61_000, 3
@@ -110,16 +108,5 @@ def write_songs(folder: Path, music: Path | None, synthetic: int, *, workers: in
 
 
 def build(songs: Path, folder: Path, removal: Mapping[str, Any], per_track: int) -> Corpus:
-    """The corpus of listed songs with removal pairs, rendered; what of it is there is kept."""
-    corpus = Corpus(folder)
-    if (folder / "examples.parquet").exists():
-        return corpus
-    pairs = {"mix": {"per_track": 0}, "removal": {"per_track": per_track, **removal}}
-    if not (folder / "config.toml").exists():
-        corpus.create(check({"songs": {"folder": str(songs)}, "pairs": pairs}, where="benchmark"))
-    run_catalog(corpus, Workers(1))
-    run_separate(corpus)
-    run_estimate(corpus, Workers(1))
-    run_plan(corpus)
-    run_render(corpus, Workers(1))
-    return corpus
+    """The corpus of listed songs with removal pairs alone, as ``kept_corpus``."""
+    return kept_corpus(songs, folder, {"mix": {"per_track": 0}, "removal": {"per_track": per_track, **removal}})

@@ -30,16 +30,13 @@ from typing import Any
 import drum_multitracks
 import numpy as np
 import torch
+from corpora import kept_corpus
 from mix_wave_u_net import OUTPUT_FRAMES, MixWaveUNet, centre
 from results import publish
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from stemwright.datagen.dataset.loader import PairDataset
-from stemwright.datagen.run.configuration import check
-from stemwright.datagen.run.corpus import Corpus
-from stemwright.datagen.run.stages import run_catalog, run_estimate, run_plan, run_render, run_separate
-from stemwright.datagen.run.tasks import Workers
 
 PAIRS: dict[str, Any] = {
     "duration_s": 2.8,  # holds the 121,843 frames of the published input
@@ -57,21 +54,6 @@ DRY, AT_BEST, MEAN, BEST, NETWORK = (
 BATCH, STEP_SIZE, DRAWS = 2, 2e-3, 2000
 JUDGED = 2  # of so many held-out pairs one is judged
 Losses = dict[str, dict[str, list[float]]]  # contender -> song -> loss of each excerpt
-
-
-def build(songs: Path, folder: Path, pairs: dict[str, Any]) -> Corpus:
-    """The corpus of listed multitracks with their pairs, rendered; what of it is there is kept."""
-    corpus = Corpus(folder)
-    if (folder / "examples.parquet").exists():
-        return corpus
-    if not (folder / "config.toml").exists():
-        corpus.create(check({"songs": {"folder": str(songs)}, "pairs": pairs}, where="benchmark"))
-    run_catalog(corpus, Workers(1))
-    run_separate(corpus)
-    run_estimate(corpus, Workers(1))
-    run_plan(corpus)
-    run_render(corpus, Workers(1))
-    return corpus
 
 
 def fitted_gains(tracks: Tensor, mix: Tensor) -> Tensor:
@@ -194,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
     songs = drum_multitracks.write_songs(options.work / "songs", options.music, options.grooves, options.synthetic)
-    corpus = build(songs, options.work / "corpus", PAIRS)
+    corpus = kept_corpus(songs, options.work / "corpus", PAIRS)
     network = MixWaveUNet(len(drum_multitracks.INPUTS), options.width, options.levels)
     frames = network.input_frames(OUTPUT_FRAMES)
     trained_on = PairDataset(corpus.dataset, kind="mix", split="train", num_frames=frames)

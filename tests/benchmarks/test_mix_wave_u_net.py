@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import train_drums
+from corpora import kept_corpus
 from mix_wave_u_net import MixWaveUNet, centre
 
 from stemwright.datagen.dataset.loader import PairDataset
@@ -81,7 +82,7 @@ def pairs(tmp_path_factory):
     listed = folder / "songs.csv"
     listed.write_text("path,title,split\nsong 1,one,train\nsong 2,two,train\n")
     wanted = {**train_drums.PAIRS, "duration_s": 0.5, "mix": {**train_drums.PAIRS["mix"], "per_track": 4}}
-    return PairDataset(train_drums.build(listed, folder / "corpus", wanted).dataset, kind="mix", split="train")
+    return PairDataset(kept_corpus(listed, folder / "corpus", wanted).dataset, kind="mix", split="train")
 
 
 def test_the_microphones_are_in_the_order_of_the_preset_whatever_the_files_are_in(pairs):
