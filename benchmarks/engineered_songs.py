@@ -1,15 +1,15 @@
-"""Made-up songs with an engineer: dry stems, and a mix of them through the project's own effects whose settings follow from the sound.
+"""Synthetic songs with an engineer: dry stems, and a mix of them through the project's own effects whose settings follow from the sound.
 
 What depends on what
     level, pan   as ``musical_levels`` sets them; the level is that of the stem after its chain
     equaliser    a shelf below 150 Hz that goes down the more the others cover a part (not of drums and bass), and a shelf above 4 kHz
                  against what is brighter or duller than usual for its role
-    compressor   the more a part's loud moments stand above its mean, the higher the ratio; vocals two to one more
+    compressor   the more a part's loud moments are above its mean, the higher the ratio; vocals two to one more
     room         one for all; drums and bass get little of it, others the more the less they play
     So what a console has to set can be heard in the dry stems. The rules of the effects are ours; those of levels have sources there.
 
 Conventions
-    Stems are float32 [2, T] at RATE. A song on disk is a folder in the shape of MUSDB18-HQ: its stems are dry, each as loud as in the mix,
+    Stems are float32 [2, T] at RATE. A song on disk is a folder in the layout of MUSDB18-HQ: its stems are dry, each as loud as in the mix,
     so that they do not sum to the mixture; what the effects add is the residual of the corpus.
 """
 

@@ -1,4 +1,4 @@
-"""Levels and pans of a made-up mix that follow from how its parts sound together, as a person would set them, with a person's scatter.
+"""Levels and pans of a synthetic mix that follow from how its parts sound together, as a person would set them, with a person's scatter.
 
     python benchmarks/musical_levels.py [--songs 80] [--music FOLDER] [--write]
 

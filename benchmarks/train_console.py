@@ -1,4 +1,4 @@
-"""Does a differentiable console learn to mix from emitted ``mix`` pairs? Trained on songs, judged on others, made up and real.
+"""Does a differentiable console learn to mix from emitted ``mix`` pairs? Trained on songs, judged on others, synthetic and real.
 
     python benchmarks/train_console.py --work FOLDER [--songs 64] [--held-out 24] [--label-steps 100] [--mix-steps 60]
         [--free FREE] [--write]
@@ -8,7 +8,7 @@ What is measured
     contender has seen: the loss of the mix and the error of the relative levels, with intervals of 95 % by a bootstrap over songs. The
     published loss is that of the mix; here levels are also in the labels of the rows, and are trained on first, gains alone.
     With --free, what ``free_music.py`` made: groups of tracker modules (drums, bass, other) at their composers' levels. Nothing is trained
-    on them; "mean of each name" is there the mean over the made-up songs, and that over the free songs of other packages.
+    on them; "mean of each name" is there the mean over the synthetic songs, and that over the free songs of other packages.
     FOLDER keeps songs and corpora, so that a run that was stopped goes on.
 
 References
@@ -241,7 +241,7 @@ def of_other_packages(data: PairDataset, packages: dict[str, str]) -> np.ndarray
 
 
 def made_up_section(work: Path, held_out: PairDataset, results: dict[str, Judged]) -> list[str]:
-    """The table over made-up songs, with the limit that the songs' own rule sets."""
+    """The table over synthetic songs, with the limit that the songs' own rule sets."""
     truth, songs = true_gains_db(held_out), songs_of(held_out)
     rows = table(results, truth, songs, MEAN)
     limit = rule_errors(held_out, work / "dry", 12.0)
@@ -258,7 +258,7 @@ def free_section(work: Path, free: Path, answers: Callable[[Sequence[str]], Answ
     return [
         "",
         f"{len(set(songs))} real free songs (tracker modules of {len(set(packages.values()))} packages: {', '.join(FREE_STEMS)}), on which "
-        "nothing was trained; the mean of each name is that of the made-up songs:",
+        "nothing was trained; the mean of each name is that of the synthetic songs:",
         "",
         *table(results, truth, songs, MEAN),
         f"| mean of each name over the free songs of other packages | | | {rms(others):.2f} | {shown(ratio_of(others, mean))} |",
@@ -304,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = sum(one.numel() for one in console.parameters())
     lines = [
         f"{size:,} parameters. {options.label_steps} steps of 32 excerpts on labels, "
-        f"{options.mix_steps} of {BATCH} on mixes; {len(data)} pairs of {options.songs} made-up songs, dry, with a mix by effects whose "
+        f"{options.mix_steps} of {BATCH} on mixes; {len(data)} pairs of {options.songs} synthetic songs, dry, with a mix by effects whose "
         f"settings follow from their sound; judged on {len(held_out)} pairs of {options.held_out} other songs at {DATA_RATE} Hz. In "
         "brackets 95 % intervals over songs; below 1 is better.",
         "",

@@ -1,4 +1,4 @@
-"""Levels of made-up mixes: they follow the sound of the parts, and what is drawn is drawn around the rule."""
+"""Levels of synthetic mixes: they follow the sound of the parts, and what is drawn is drawn around the rule."""
 
 import musical_levels
 import numpy as np
