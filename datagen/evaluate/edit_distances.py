@@ -22,6 +22,7 @@ Array = NDArray[np.floating]
 def mean_absolute_error(found: Array, wanted: Array) -> float:
     """Mean absolute difference of two signals [C, T]. Raises ValueError where the shapes differ.
 
+    >>> from stemwright.datagen.evaluate.edit_distances import mean_absolute_error
     >>> import numpy as np
     >>> mean_absolute_error(np.array([[0.0, 0.5]]), np.array([[0.25, 0.25]]))
     0.25

@@ -74,6 +74,7 @@ def level_rows(
 def rmse(errors: ArrayLike) -> float:
     """Root of the mean square.
 
+    >>> from stemwright.datagen.evaluate.level_errors import rmse
     >>> rmse([3.0, -4.0, 0.0, 0.0])
     2.5
     """

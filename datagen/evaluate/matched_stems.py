@@ -43,6 +43,7 @@ class StemPair:
 def matched(references: Sequence[str], estimates: Sequence[str], model: str) -> list[StemPair]:
     """The pairs of a multitrack's stems and a separator's, in the multitrack's order. Raises UsageError naming what a separator lacks.
 
+    >>> from stemwright.datagen.evaluate.matched_stems import matched
     >>> [(pair.group, pair.references, pair.estimates) for pair in matched(("guitar", "backing"), ("bass", "drums", "other"), "small")]
     [('other', ('guitar',), ('other',)), ('backing', ('backing',), ('bass', 'drums'))]
     """

@@ -38,6 +38,7 @@ def sdr_db(estimate: Array, reference: Array) -> float:
 
     Raises ValueError where the shapes differ.
 
+    >>> from stemwright.datagen.evaluate.scores import sdr_db
     >>> import numpy as np
     >>> reference = np.sin(np.arange(44_100) / 10.0)[None]
     >>> round(sdr_db(0.9 * reference, reference), 2)
@@ -51,6 +52,7 @@ def si_sdr_db(estimate: Array, reference: Array, *, zero_mean: bool = True) -> f
 
     With ``zero_mean`` a constant offset counts for nothing. NaN if no channel sounds. Raises ValueError where the shapes differ.
 
+    >>> from stemwright.datagen.evaluate.scores import si_sdr_db
     >>> import numpy as np
     >>> time = np.arange(44_100) / 44_100
     >>> tone, noise = np.sin(2 * np.pi * 440 * time), np.sin(2 * np.pi * 1000 * time)
@@ -112,6 +114,7 @@ def mean_over_songs(
 
     ``songs`` says of which song each value is. The same values give the same interval. Raises ValueError where there are not as many.
 
+    >>> from stemwright.datagen.evaluate.scores import mean_over_songs
     >>> found = mean_over_songs([1.0, 2.0, 3.0, 6.0], ["a", "b", "c", "c"])
     >>> found.value, found.songs, found.low < found.value < found.high
     (3.0, 3, True)
