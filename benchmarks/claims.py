@@ -199,7 +199,7 @@ PARTS = {
     "separation": Part(
         separated,
         4,
-        "stemwright evaluate balance FOLDER --model bundled",
+        "python benchmarks/claims.py --only separation --music FREE",
         (
             *(Claim(f"separation by bundled, SI-SDR improvement, {name}", "dB", "at least 4.5", _of(name)) for name in ("bass", "other")),
             *(Claim(f"separation by bundled, SI-SDR improvement, {name}", "dB", "", _of(name)) for name in ("drums", "vocals")),

@@ -53,7 +53,7 @@ def imported_object(reference: str, what: str) -> Any:
     except (ImportError, AttributeError) as error:
         remedy = "Is its package installed, or its folder on PYTHONPATH?"
         raise UsageError(f"the {what} {reference} cannot be imported: {error}. {remedy}") from error
-    except Exception as error:  # whatever another package's code does when it is imported
+    except (Exception, SystemExit) as error:  # whatever another package's code does when it is imported
         raise UsageError(f"the {what} {reference} cannot be imported: {type(error).__name__}: {error}") from error
 
 

@@ -65,6 +65,8 @@ def calibrate(
 
     Example: stemwright calibrate multitracks/ --model htdemucs_ft
     """
+    from stemwright.separation.calibrating.level_fit import check_songs
+
     terminal = Terminal(as_json)
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
     if show_list:
@@ -76,6 +78,7 @@ def calibrate(
     _check_ready(stems, stems_of, {"model": model, "model_folder": model_folder, **how})
     _check_corpus(corpus)
     found = _songs(multitracks, kind)
+    check_songs(len(found.candidates))
     if stems is not None and stems_of is not None:
         from stemwright.separation.calibrating.ready_stems import ReadyStems
 

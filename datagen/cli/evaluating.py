@@ -56,6 +56,7 @@ def evaluate(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the figures to this CSV file.")] = None,
     rows: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write what was measured of each case to this CSV file.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Also plot the figures (.png, .svg, .pdf or .jpg).")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure finished cases again.")] = False,
     model_folder: ModelFolderOption = None,
     device: DeviceOption = None,
     offline: OfflineOption = False,
@@ -77,16 +78,22 @@ def evaluate(
     if protocol is None:
         raise UsageError("expected a protocol; for what there is: stemwright evaluate --list")
     chosen = PROTOCOLS[protocol]
-    _check_outputs(data, csv, rows, plot, out)
     models = tuple(GivenModel(text) for text in dict.fromkeys(model or ()))
+    options = _options(settings or ())
+    read = [data, model_folder, *(each.folder for each in models), *(Path(value) for value in options.values() if value)]
+    _check_outputs([path for path in read if path is not None and path.exists()], csv, rows, plot, out)
     how = HowToSeparate(model_folder, device or "auto", offline, trust_pickle)
-    request = EvaluationRequest(data, models, songs, seconds, seed, _options(settings or ()), how)
+    request = EvaluationRequest(data, models, songs, seconds, seed, options, how)
     with terminal.progress("evaluate") as report:
-        found = run(chosen, request, out, report)
+        found = run(chosen, request, out, report, again=again)
+    for each in models if found.finished_before else ():
+        if not each.states_version:
+            terminal.warn(f"--model {each.text}: finished cases are used; of what it loads beside its code nothing is known (--again)")
     for title, reason in found.rejected:
         terminal.warn(f"{title}: {reason}")
     _show(terminal, found, request.data is None)
     _write(terminal, found, csv, rows, plot)
+    terminal.collected |= {"cases": found.cases, "finished_before": found.finished_before}
     terminal.collected["rejected"] = [{"case": title, "reason": reason} for title, reason in found.rejected]
     before = f" ({found.finished_before} of them before)" if found.finished_before else ""
     terminal.say(f"evaluate: {found.cases - len(found.rejected)} cases done{before}, {len(found.rejected)} rejected")
@@ -106,17 +113,19 @@ def _options(settings: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _check_outputs(data: Path | None, csv: Path | None, rows: Path | None, plot: Path | None, out: Path | None) -> None:
+def _check_outputs(read: Sequence[Path], csv: Path | None, rows: Path | None, plot: Path | None, out: Path | None) -> None:
     """Raises UsageError for outputs that cannot be written, or would be written over what is read."""
     from stemwright.manifests.disk.outputs import PICTURES, TABLES, check_output
     from stemwright.manifests.usage import UsageError
 
     for path, suffixes in ((csv, TABLES), (rows, TABLES), (plot, PICTURES)):
         if path:
-            check_output(path, suffixes, [data] if data else [])
+            check_output(path, suffixes, read)
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; expected a folder")
-    if csv is not None and csv == rows:
+    if out is not None and any(out.resolve().is_relative_to(path.resolve()) for path in read if path.is_dir()):
+        raise UsageError(f"--out {out} is in a folder that is read; name another one")
+    if csv is not None and rows is not None and csv.resolve() == rows.resolve():
         raise UsageError(f"--csv and --rows both name {csv}; name two files")
 
 

@@ -38,6 +38,12 @@ class LoadedSong:
     sample_rate: int
 
 
+def stamp(path: Path) -> list[Any]:
+    """What tells whether a file is still the same without reading it. The time of its last change of any kind cannot be set back."""
+    about = path.stat()
+    return [str(path.resolve()), about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+
+
 @dataclass(frozen=True)
 class EvaluatedSong:
     """A song with stems, not loaded yet. ``duration_s`` limits what is used of it, from the middle; None: all."""
@@ -51,7 +57,7 @@ class EvaluatedSong:
         """What identifies it, for ``Case.key``: path, size in bytes and time of each file."""
         files = self.named.inputs if self.named else _excerpt_files()
         found = [path for each in files for path in (sorted(each.iterdir()) if each.is_dir() else [each])]
-        return {"files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in found]}
+        return {"files": [stamp(path) for path in found]}
 
     def load(self, *, mended: bool = True) -> LoadedSong:
         """Reads it; without ``mended`` the stems are as they are, as published figures have them. Raises Refused if a file cannot be read,

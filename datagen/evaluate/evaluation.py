@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -53,7 +55,12 @@ def evaluations_folder() -> Path:
 
 
 def evaluate(
-    protocol: EvaluationProtocol, request: EvaluationRequest, folder: Path | None = None, on_progress: OnProgress | None = None
+    protocol: EvaluationProtocol,
+    request: EvaluationRequest,
+    folder: Path | None = None,
+    on_progress: OnProgress | None = None,
+    *,
+    again: bool = False,
 ) -> Evaluated:
     """Measures the cases of a protocol that are not finished in ``folder``, and makes the table. Raises UsageError for data of another
     layout and for options that the protocol does not have.
@@ -61,8 +68,9 @@ def evaluate(
     check_request(protocol, request)
     report: OnProgress = on_progress or (lambda *_: None)
     nothing = request.data is None and not protocol.free
-    cases = [] if nothing else list(protocol.cases(request))
-    keys = [key_of(protocol, request, case) for case in cases]
+    with redirect_stdout(sys.stderr):  # models are code of others, and standard output is for the result
+        cases = [] if nothing else list(protocol.cases(request))
+        keys = [key_of(protocol, request, case) for case in cases]
     if len(set(keys)) < len(keys):
         raise ValueError(f"two cases of the protocol {protocol.name} have one key; expected keys that distinguish them")
     rows: list[Row] = []
@@ -70,14 +78,18 @@ def evaluate(
     before = 0
     for done, (case, key, journal) in enumerate(_open(cases, keys, (folder or evaluations_folder()) / f"{protocol.name}.jsonl.part")):
         report(done, len(cases), case.title)
-        finished = journal.tasks.get(key)
+        finished = None if again else journal.tasks.get(key)
         if finished is not None:
             before += 1
         else:
             try:
-                measured = [_finite(row) for row in case.measure()]
+                with redirect_stdout(sys.stderr):
+                    measured = [_finite(row) for row in case.measure()]
             except UsageError:
                 raise
+            except SystemExit as left:  # of a model's code
+                rejected.append((case.title, f"the code of a model ended the program with {left.code!r}"))
+                continue
             except Exception as error:  # one song in a hundred must not end the evaluation
                 if is_full(error):
                     raise

@@ -7,6 +7,8 @@ Conventions
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from stemwright.manifests.disk.regular import file_sha256
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
@@ -57,7 +60,7 @@ class GivenModel:
         found = imported_object(self.text, "model")
         try:
             found = found() if isinstance(found, type) else found
-        except Exception as error:  # whatever another package's code does
+        except (Exception, SystemExit) as error:  # whatever another package's code does
             raise UsageError(f"--model {self.text} cannot be made: {type(error).__name__}: {error}") from error
         if not callable(found):
             raise UsageError(f"--model {self.text} is {type(found).__name__}; expected a callable")
@@ -65,10 +68,19 @@ class GivenModel:
 
     @cached_property
     def version(self) -> str:
-        """What a result of it depends on: its ``version``, else that of its package or the checksum of its file; of others the name."""
+        """What a result of it depends on: its ``version``, or that of its package, and the checksums of the modules beside its own.
+
+        Of others it is the name. What else a callable loads, such as weights, is not known.
+        """
         if not self.is_callable:
             return self.text
-        return str(getattr(self.function, "version", "")) or version_of(self.function, self.text)
+        version = str(getattr(self.function, "version", "")) or version_of(self.function, self.text)
+        return f"{version} {_modules_digest(self.text.partition(':')[0])}"
+
+    @property
+    def states_version(self) -> bool:
+        """Whether it says itself which version it is, or is no callable."""
+        return not self.is_callable or bool(getattr(self.function, "version", ""))
 
     def separator(self, how: HowToSeparate) -> Separator:
         """The separator that it names. Raises UsageError for a folder or a name that is none, ModelError if its weights cannot be had."""
@@ -85,13 +97,25 @@ class GivenModel:
         return separator
 
 
+def _modules_digest(module: str) -> str:
+    """The checksum of the modules of a package, or of those in the folder of a module: it changes when one of them is edited."""
+    digest = hashlib.sha256()
+    top = sys.modules.get(module.partition(".")[0])
+    if file := getattr(top, "__file__", None):
+        place = Path(file).parent
+        files = place.rglob("*.py") if Path(file).name == "__init__.py" else place.glob("*.py")
+        for path in sorted(files):
+            digest.update(f"{path.relative_to(place)} {file_sha256(path)}".encode())
+    return digest.hexdigest()[:16]
+
+
 def call(model: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """What a callable returns. Raises Refused, naming the model, for whatever it raises."""
     try:
         return function(*(each.copy() if isinstance(each, np.ndarray) else each for each in arguments))
     except (KeyboardInterrupt, MemoryError):
         raise
-    except Exception as error:  # whatever another package's code does
+    except (Exception, SystemExit) as error:  # whatever another package's code does
         raise Refused(f"the model {model} failed: {type(error).__name__}: {error}") from error
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from stemwright.datagen.evaluate.evaluated_songs import stamp
 from stemwright.datagen.evaluate.given_models import GivenModel, HowToSeparate, call, checked_stems
 from stemwright.datagen.evaluate.protocol import EvaluationRequest
 from stemwright.manifests.records import RESIDUAL, Refused
@@ -66,7 +67,7 @@ class SongSeparator:
             return {"model": self.name, **self.key}
         place = _song_folder(self.folder, title)
         files = sorted(place.iterdir()) if place else []
-        return {"model": self.name, "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]}
+        return {"model": self.name, "files": [stamp(file) for file in files]}
 
 
 def separators_of(request: EvaluationRequest, *, cut: bool = False) -> list[SongSeparator]:

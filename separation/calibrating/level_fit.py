@@ -67,6 +67,12 @@ def base_for(origin: str, rows: Sequence[StemRow]) -> Calibration:
     return replace(BUNDLED, basis=base.basis) if is_poor(rows) else base
 
 
+def check_songs(songs: int) -> None:
+    """Raises TooFewSongsError where there are too few songs, whatever their stems: before any is separated."""
+    if songs < FEWEST_SONGS:
+        raise TooFewSongsError(f"expected at least {FEWEST_SONGS} songs, to leave one out and judge it by the others; got {songs}")
+
+
 def check_enough(rows: Sequence[StemRow]) -> None:
     """Raises TooFewSongsError where there are too few to leave one song out."""
     present = [row for row in rows if row.present]

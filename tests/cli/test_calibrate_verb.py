@@ -187,7 +187,7 @@ def test_too_few_songs_and_songs_that_cannot_be_used_say_what_is_expected(here, 
     done = calibrated(here, *SEPARATOR, songs=tmp_path / "few", check=False)
     assert done.returncode == 1
     assert "expected at least 5 songs" in done.stderr
-    assert "got 2 with 8" in done.stderr
+    assert "got 2" in done.stderr
     shutil.copytree(here / "songs", tmp_path / "songs")
     wrong = tmp_path / "songs" / "song0"
     (wrong / "vocals.wav").rename(wrong / "accompaniment.wav")

@@ -1,6 +1,8 @@
 """Evaluations run case by case: what is kept, what is rejected, what is shown, and what given models may return."""
 
 import json
+import os
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from commands import stemwright
 
 from stemwright.datagen.evaluate import evaluation
-from stemwright.datagen.evaluate.evaluated_songs import songs_of
+from stemwright.datagen.evaluate.evaluated_songs import songs_of, stamp
 from stemwright.datagen.evaluate.figures_plot import plot_figures
 from stemwright.datagen.evaluate.given_models import GivenModel, call, checked_audio, checked_stems
 from stemwright.datagen.evaluate.protocol import (
@@ -225,3 +227,63 @@ def test_the_verb_lists_and_refuses():
     done = stemwright("evaluate", check=False)
     assert done.returncode == 2
     assert "expected a protocol; for what there is: stemwright evaluate --list" in done.stderr
+
+
+def test_a_model_that_ends_the_program_or_prints_fails_that_song_alone(tmp_path, capsys):
+    def leaves(song):
+        print("progress of a model")  # noqa: T201 - as models do
+        if song == "b":
+            raise SystemExit(0)
+        return [{"length": 1.0}]
+
+    found = evaluation.evaluate(toy(leaves), EvaluationRequest(), tmp_path)
+    assert found.rejected == (("b", "the code of a model ended the program with 0"),)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(Refused, match="the model m failed: SystemExit: 3"):
+        call("m", lambda: sys.exit(3))
+
+
+def test_finished_cases_are_measured_again_on_request(tmp_path):
+    first = evaluation.evaluate(toy(lambda _: [{"length": 1.0}]), EvaluationRequest(), tmp_path)
+    second = evaluation.evaluate(toy(lambda _: [{"length": 2.0}]), EvaluationRequest(), tmp_path, again=True)
+    assert first.figures != second.figures
+    assert evaluation.evaluate(toy(nothing), EvaluationRequest(), tmp_path).rows == second.rows
+
+
+def test_an_edited_module_beside_a_callable_is_another_version(tmp_path, monkeypatch):
+    (tmp_path / "their_model_7.py").write_text("import their_layers_7\n\ndef run(audio, rate):\n    return audio\n")
+    (tmp_path / "their_layers_7.py").write_text("GAIN = 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = GivenModel("their_model_7:run").version
+    assert GivenModel("their_model_7:run").version == before
+    (tmp_path / "their_layers_7.py").write_text("GAIN = 0.5\n")
+    assert GivenModel("their_model_7:run").version != before
+    assert not GivenModel("their_model_7:run").states_version
+
+
+def test_a_file_that_is_written_again_is_another_though_size_and_time_are_the_same(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"0" * 100)
+    before, about = stamp(path), path.stat()
+    path.write_bytes(b"1" * 100)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert stamp(path) != before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--out", "{data}/kept"], "is in a folder that is read"),
+        (["--csv", "{data}/a.txt"], "is one of the files to read"),
+        (["--csv", "{other}/a.csv", "--rows", "{other}/../other/a.csv"], "name two files"),
+    ],
+)
+def test_nothing_is_written_over_what_is_read(tmp_path, words, message):
+    for name in ("data", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data" / "a.txt").write_text("theirs")
+    places = {name: tmp_path / name for name in ("data", "other")}
+    done = stemwright("evaluate", "declip", tmp_path / "data", *(word.format(**places) for word in words), check=False)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+    assert (tmp_path / "data" / "a.txt").read_text() == "theirs"

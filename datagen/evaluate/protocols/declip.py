@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from stemwright.datagen.evaluate import clipping_gains
-from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, songs_of
+from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, songs_of, stamp
 from stemwright.datagen.evaluate.given_models import GivenModel, call, checked_audio
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
 from stemwright.datagen.evaluate.scores import mean_over_songs
@@ -58,8 +58,7 @@ class LoneRecording:
     @property
     def key(self) -> dict[str, Any]:
         """Place, size and time of the file."""
-        about = self.path.stat()
-        return {"files": [[str(self.path.resolve()), about.st_size, about.st_mtime_ns]]}
+        return {"files": [stamp(self.path)]}
 
 
 def _cases(request: EvaluationRequest) -> list[Case]:

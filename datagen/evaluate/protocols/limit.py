@@ -24,7 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of
+from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of, stamp
 from stemwright.datagen.evaluate.figures_plot import plot_figures
 from stemwright.datagen.evaluate.given_models import call, checked_audio
 from stemwright.datagen.evaluate.limited_songs import LimitedSong, limited_by_us, musdb_limited
@@ -122,8 +122,7 @@ def _key(gain: MusdbGain, version: str, songs: Mapping[str, Path]) -> dict[str, 
 
 def _stamp(path: Path) -> list[Any]:
     """What tells whether a finished file is still that file."""
-    status = path.stat() if path.exists() else None
-    return [path.parent.name, path.name, *([status.st_size, status.st_mtime_ns] if status else [])]
+    return stamp(path) if path.exists() else [path.parent.name, path.name]
 
 
 def _of_songs(songs: Sequence[EvaluatedSong], version: str, request: EvaluationRequest, contenders: Contenders) -> list[Case]:

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from stemwright.datagen.evaluate.bss_metrics import RATIOS, bss_medians, song_sdr
+from stemwright.datagen.evaluate.bss_metrics import FILTER_FRAMES, RATIOS, bss_medians, song_sdr
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of
 from stemwright.datagen.evaluate.matched_stems import compared, matched
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
@@ -51,6 +51,7 @@ LAYOUT = "test/SONG.stem.mp4 (MUSDB18) or test/SONG/ with mixture.wav, drums.wav
 SAME_DB = 0.01
 OURS = "stemwright"
 WHOLE_SONG = ("SI-SDR", "uSDR")
+LEAST_FRAMES = 16 * FILTER_FRAMES  # eight equations for each tap of two channels
 ALL = "mean of four"
 
 CARD = "data set card of StemSplitio/stem-separation-benchmark-2026 (Hugging Face, read there): 50 songs of MUSDB18-HQ, museval"
@@ -122,6 +123,10 @@ def musdb_songs(request: EvaluationRequest) -> tuple[list[EvaluatedSong], list[t
 def measure(song: EvaluatedSong, separator: SongSeparator, *, package: bool) -> list[Row]:
     """A row for each stem of a song and each engine: the ratios of ``RATIOS`` and ``WHOLE_SONG`` in dB, and the number of frames."""
     own = song.load(mended=False)
+    if own.mixture.shape[1] < LEAST_FRAMES:
+        raise Refused(
+            f"it lasts {own.mixture.shape[1]} frames; expected {LEAST_FRAMES} at least, so that the filters of BSS Eval are determined"
+        )
     references: dict[str, Audio] = {}
     estimates: dict[str, dict[str, Audio]] = {}
     for engine, stems in _separated(separator, song.title, own.mixture, own.sample_rate, package=package):

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, middle, songs_of
+from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, middle, songs_of, stamp
 from stemwright.datagen.evaluate.figures_plot import plot_figures
 from stemwright.datagen.evaluate.given_models import call, checked_audio
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published, table
@@ -151,8 +151,7 @@ def _of_published_pairs(root: Path, pairs: Sequence[WetDryFiles], request: Evalu
 
 def _stamp(path: Path, title: str) -> list[Any]:
     """What tells whether a finished file is still that file."""
-    status = path.stat()
-    return [title, path.name, status.st_size, status.st_mtime_ns]
+    return [title, *stamp(path)]
 
 
 def _labelled(files: WetDryFiles) -> tuple[str, ...] | None:
