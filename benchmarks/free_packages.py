@@ -12,13 +12,14 @@ References
 from __future__ import annotations
 
 import io
+import posixpath
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 GPL2 = "version 2 of the License, or (at your option) any later"
 MIT = "including without limitation the rights"
@@ -139,15 +140,32 @@ class Packages:
 
 def unpack(deb: Path, folder: Path) -> None:
     """Extracts the files of a package: regular files, folders and links within it."""
-
-    def inside(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo | None:
-        try:
-            return tarfile.data_filter(member, place)
-        except tarfile.FilterError:
-            return None
-
     with _archive(deb, "data.tar") as archive:
-        archive.extractall(folder, filter=inside)
+        if hasattr(tarfile, "data_filter"):
+            archive.extractall(folder, filter=_inside)
+        else:  # Python before 3.11.4, which Debian 12 has
+            archive.extractall(folder, [member for member in archive.getmembers() if _stays_within(member)])
+
+
+def _inside(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo | None:
+    """The member as it may be extracted; None: it may not."""
+    try:
+        return tarfile.data_filter(member, place)
+    except tarfile.FilterError:
+        return None
+
+
+def _stays_within(member: tarfile.TarInfo) -> bool:
+    """Whether a member is a file, a folder or a link, and neither its name nor its target leads out of the folder."""
+    at = PurePosixPath(member.name)
+    paths = [at]
+    if member.issym():
+        paths.append(at.parent / member.linkname)
+    elif member.islnk():
+        paths.append(PurePosixPath(member.linkname))
+    elif not (member.isreg() or member.isdir()):
+        return False
+    return not any(path.is_absolute() or posixpath.normpath(path).split("/")[0] == ".." for path in paths)
 
 
 def version_of(deb: Path) -> str:

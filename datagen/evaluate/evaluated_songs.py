@@ -123,6 +123,7 @@ def loudest(power: NDArray[np.floating], num_frames: int) -> slice:
     """The ``num_frames`` frames with most energy of a signal whose squared samples are ``power`` [T]; all of a shorter one.
 
     >>> import numpy as np
+    >>> from stemwright.datagen.evaluate.evaluated_songs import loudest
     >>> loudest(np.array([1.0, 0.0, 4.0, 9.0, 0.0]), 2)
     slice(2, 4, None)
     """
