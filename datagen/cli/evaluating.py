@@ -7,6 +7,7 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,7 +82,7 @@ def evaluate(
     models = tuple(GivenModel(text) for text in dict.fromkeys(model or ()))
     options = _options(settings or ())
     read = [data, model_folder, *(each.folder for each in models), *(Path(value) for value in options.values() if value)]
-    _check_outputs([path for path in read if path is not None and path.exists()], csv, rows, plot, out)
+    _check_outputs([path for path in read if path is not None and _exists(path)], csv, rows, plot, out)
     how = HowToSeparate(model_folder, device or "auto", offline, trust_pickle)
     request = EvaluationRequest(data, models, songs, seconds, seed, options, how)
     with terminal.progress("evaluate") as report:
@@ -111,6 +112,13 @@ def _options(settings: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--set {each}: expected NAME=VALUE")
         found[name.strip()] = value.strip()
     return found
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file or folder; the value of an option may be a text too long for a name."""
+    with suppress(OSError):
+        return path.exists()
+    return False
 
 
 def _check_outputs(read: Sequence[Path], csv: Path | None, rows: Path | None, plot: Path | None, out: Path | None) -> None:

@@ -270,6 +270,12 @@ def test_a_file_that_is_written_again_is_another_though_size_and_time_are_the_sa
     assert stamp(path) != before
 
 
+def test_a_long_value_of_an_option_is_no_path():
+    done = stemwright("evaluate", "labels", "--set", f"effects={'a' * 300}", check=False)
+    assert done.returncode == 2
+    assert "File name too long" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
