@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.signal import fftconvolve
 
 from stemwright.datagen.cli.fitting import lines
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.room import apply as in_room
 from stemwright.datagen.inverse.console import Console, fit_console
-from stemwright.datagen.inverse.console.reverberation import reverberation
+from stemwright.datagen.inverse.console.reverberation import most_likely_room, reverberation
 from stemwright.datagen.inverse.console.shared_room import shared_room
 
 RATE = 44_100
@@ -91,6 +92,23 @@ def test_the_response_of_noise_bursts_is_found_with_the_ratio_of_their_gains() -
     assert found.left < 0.02
     assert found.gains[1] / found.gains[0] == pytest.approx(2.5, rel=0.15)
     assert float((found.returned(wet) - left).square().sum() / left.square().sum()) == pytest.approx(found.left, rel=0.05)
+
+
+@pytest.mark.parametrize("rt60_s", [0.5, 1.2])
+@pytest.mark.parametrize("wrong_db", [1.0, -2.0])
+def test_the_decay_is_found_beside_errors_of_the_direct_sounds(rt60_s: float, wrong_db: float) -> None:
+    rate, rng = 16_000, np.random.default_rng(4)
+    swells = np.exp(-(np.arange(6 * rate) % (rate // 2)) / 500.0)
+    wet = [torch.from_numpy(0.1 * rng.standard_normal((2, 6 * rate)) * np.roll(swells, 2900 * number)) for number in range(2)]
+    time_s = np.arange(round(1.2 * rt60_s * rate)) / rate
+    tail = rng.standard_normal((2, len(time_s))) * 10.0 ** (-3.0 * time_s / rt60_s)  # another noise than the effect's, undamped
+    tail *= 0.2 / np.sqrt((tail**2).sum(1, keepdims=True))
+    left = torch.from_numpy(
+        np.stack([fftconvolve(own, other)[: 6 * rate] for own, other in zip((wet[0] + wet[1]).numpy(), tail, strict=True)])
+    )
+    left = left + (10.0 ** (wrong_db / 20.0) - 1.0) * wet[0]  # a fader that is off
+    found = most_likely_room(left, wet, np.ones(2), rate)
+    assert found.rt60_s / (1.0 + found.damping * 0.25) == pytest.approx(rt60_s, rel=0.15)  # at 1 kHz
 
 
 def test_where_no_stem_is_sent_to_a_room_nothing_of_it_is_determined() -> None:

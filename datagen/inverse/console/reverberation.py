@@ -31,7 +31,7 @@ from scipy.optimize import nnls
 from scipy.signal import lfilter
 
 from stemwright.datagen.effects import room
-from stemwright.datagen.inverse.console.rooms import maximum_likelihood, power
+from stemwright.datagen.inverse.console.rooms import HOP_S, ITERATIONS, START, maximum_likelihood, power
 from stemwright.datagen.inverse.solver import Vector
 
 LONGEST_S = 4.0
@@ -40,7 +40,7 @@ LENGTH = 0.75  # of T: a response ends at -45 dB
 TURNS = 8
 STEPS = 15  # of conjugate gradients in a turn, each from the last response
 LEAST = 1e-6  # of the residual's energy: the least noise
-START_FLOOR = 1e-3
+TURN_ITERATIONS = 20  # of the search for the room in a turn, each from the last room
 LEAST_S = 0.4  # of T: echoes within it are found, too
 MIDDLE_HZ = 1000.0
 FURTHER, FARTHEST, MOST_CHANGE = 3.0, 6.0, 0.4  # a change of a gain is multiplied by so much; as a logarithm, before that, it is limited
@@ -52,6 +52,10 @@ class Feed(enum.Enum):
 
     EACH = "each"
     MEAN = "mean"
+
+    def of(self, audio: torch.Tensor) -> torch.Tensor:
+        """What it is of audio [C, T], [C, T]."""
+        return audio if self is Feed.EACH else audio.mean(0, keepdim=True).expand_as(audio)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Reverberation:
 
     def fed(self, wet: Sequence[torch.Tensor]) -> torch.Tensor:
         """What the reverb is fed with, of the stems [C, T]."""
-        return _fed(_sum(wet, self.gains), self.feed)
+        return self.feed.of(_sum(wet, self.gains))
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def reverberation(left: torch.Tensor, wet: Sequence[torch.Tensor], sample_rate: 
     goal = _white(left, taps)
     found = []
     for feed in Feed if len(left) == 2 else [Feed.EACH]:
-        fed = [_fed(audio, feed) for audio in wet]
+        fed = [feed.of(audio) for audio in wet]
         found.append(_found(goal, [_white(audio, taps) for audio in fed], (left, fed), sample_rate, feed))
     return min(found, key=lambda each: each.left)
 
@@ -117,10 +121,10 @@ def _found(
     gains, reach, last = np.ones(len(wet)), np.full(len(wet), FURTHER), np.zeros(len(wet))
     noise = 0.5 * energy / goal.numel()
     prior = DecayPrior.of(START_S, energy / max(float(_sum(wet, gains).square().sum()), 1e-30), sample_rate)
-    response, settings, left = None, room.Settings(), 1.0
+    response, settings, left = None, START, 1.0
     for turn in range(TURNS):
         if turn:
-            settings = most_likely_room(audible[0], _sum(audible[1], gains), sample_rate, START_FLOOR if turn == 1 else left)
+            settings = most_likely_room(audible[0], audible[1], gains, sample_rate, near=settings, iterations=TURN_ITERATIONS)
             prior = DecayPrior.of(max(_middle_s(settings), LEAST_S), 10.0 ** (settings.wet_db / 10.0), sample_rate)
         frames = min(round(LENGTH * min(prior.rt60_s, LONGEST_S) * sample_rate), goal.shape[-1])
         fed = _sum(wet, gains)
@@ -135,10 +139,10 @@ def _found(
         gains, last = (gains * np.exp(change * reach), change) if turn + 1 < TURNS else (moved, change)
         noise = max(left, LEAST) * energy / goal.numel()
     assert response is not None
-    settings = most_likely_room(audible[0], _sum(audible[1], gains), sample_rate, left)
+    settings = most_likely_room(audible[0], audible[1], gains, sample_rate, near=settings)
     level = 10.0 ** (settings.wet_db / 20.0)
     response = (response / level).double()
-    settings = settings.model_copy(update={"wet_db": 0.0, "pre_delay_ms": _onset_ms(response, sample_rate)})
+    settings = settings.model_copy(update={"wet_db": 0.0, "pre_delay_ms": _onset_ms(response, sample_rate, settings.pre_delay_ms)})
     return Reverberation(response.numpy(), gains * level, feed, left, settings)
 
 
@@ -148,27 +152,40 @@ def _change(before: Vector, after: Vector) -> Vector:
     return np.asarray(np.clip(np.log(np.maximum(after, least) / np.maximum(before, least)), -MOST_CHANGE, MOST_CHANGE))
 
 
-def _onset_ms(response: torch.Tensor, sample_rate: int) -> float:
-    """When a response [C, L] begins: its powers tell better than those of the mixture, whose frames are longer."""
+def _onset_ms(response: torch.Tensor, sample_rate: int, near_ms: float) -> float:
+    """When a response [C, L] begins: its powers tell better than those of the mixture, whose frames are longer.
+
+    Only within a frame of ``near_ms``: what is before that are errors of the direct sound.
+    """
     slot = max(round(ONSET_S * sample_rate), 1)
     count = response.shape[-1] // slot
     power = response[:, : count * slot].reshape(len(response), count, slot).square().mean((0, 2))
-    first = int((power > BEGUN * power.max()).int().argmax())
-    return min(1000.0 * first * slot / sample_rate, LATEST_MS)
+    edges = [min(max((near_ms / 1000.0 + sign * HOP_S) * sample_rate / slot, 0.0), count - 1.0) for sign in (-1.0, 1.0)]
+    first, last = math.ceil(edges[0]), math.ceil(edges[1])
+    begun = power[first:] > BEGUN * power[first:].max()
+    return min(1000.0 * min(first + int(begun.int().argmax()), last) * slot / sample_rate, LATEST_MS)
 
 
 def gains_in(found: Reverberation, left: torch.Tensor, wet: Sequence[torch.Tensor], taps: Vector, part: slice) -> Vector:
     """The gains that a part of the music calls for, with the same response."""
     response = torch.from_numpy(found.response).float()
-    parts = [convolved(_white(_fed(audio, found.feed), taps), response)[:, part] for audio in wet]
+    parts = [convolved(_white(found.feed.of(audio), taps), response)[:, part] for audio in wet]
     return _gains(_white(left, taps)[:, part], parts)
 
 
-def most_likely_room(left: torch.Tensor, fed: torch.Tensor, sample_rate: int, floor: float) -> room.Settings:
-    """The room of which the reverberation of ``fed`` has the powers of ``left``, beside a floor, as a part of them."""
-    powers = power(left, sample_rate)
-    noise = min(max(floor, 1e-5), 1e-2) * powers.mean(-1, keepdims=True) + 1e-12
-    return maximum_likelihood(powers, {"": power(fed, sample_rate)}, noise + 0.0 * powers, sample_rate / 2.0)[""]
+def most_likely_room(
+    left: torch.Tensor,
+    wet: Sequence[torch.Tensor],
+    gains: Vector,
+    sample_rate: int,
+    *,
+    near: room.Settings = START,
+    iterations: int = ITERATIONS,
+) -> room.Settings:
+    """The room of which the reverberation of stems [C, T], sent with these gains, has the powers of ``left`` [C, T]."""
+    fed, direct = power(_sum(wet, gains), sample_rate), power(_sum(wet, np.ones(len(wet))), sample_rate)
+    found = maximum_likelihood(power(left, sample_rate), {"": fed}, direct, sample_rate / 2.0, near={"": near}, iterations=iterations)
+    return found[""]
 
 
 def _middle_s(settings: room.Settings) -> float:
@@ -217,10 +234,6 @@ def _gains(goal: torch.Tensor, parts: Sequence[torch.Tensor]) -> Vector:
 
 def _white(audio: torch.Tensor, taps: Vector) -> torch.Tensor:
     return torch.from_numpy(np.asarray(lfilter(taps, [1.0], audio.numpy()))).float()
-
-
-def _fed(audio: torch.Tensor, feed: Feed) -> torch.Tensor:
-    return audio if feed is Feed.EACH else audio.mean(0, keepdim=True).expand_as(audio)
 
 
 def _sum(parts: Sequence[torch.Tensor], gains: Vector) -> torch.Tensor:

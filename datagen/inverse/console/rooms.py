@@ -2,13 +2,15 @@
 
 Late reverberation is noise, so only its power can be estimated. In a band and a frame of 10 ms the power expected of the residual is
 
-    R(b, t) = Σ_s A_s Σ_τ e^(-13.8 (τ - delay_s) / T_s(b)) P_s(b, t - τ)  +  floor_b (t)
+    R(b, t) = Σ_s A_s Σ_τ e^(-13.8 (τ - delay_s) / T_s(b)) P_s(b, t - τ)  +  E(b) D(b, t)  +  F(b)
 
 with P_s the power of the direct sound of stem s, T_s(b) its decay as ``stemwright.datagen.effects.room`` has it, A_s from its wet level.
+D is the power of the direct sounds of all stems together: where a chain is not exact, a part E(b) of it is left in the residual, without
+delay or decay. Without this term that part is taken for reverberation that decays fast. F(b) is what is always there.
 The settings maximise the likelihood of the measured powers: each is R times a random number of known distribution.
 
 Conventions
-    Audio is float64 [C, T]. The seed of a fitted room is 0, since its noise cannot be recovered.
+    Audio is float64 [C, T]; powers are [C, B, K]. The seed of a fitted room is 0, since its noise cannot be recovered.
 
 References
     Polack 1988: late reverberation as decaying noise. Lebart, Boucher, Denbigh 2001: its power from that of the direct sound.
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,14 @@ from stemwright.datagen.inverse.solver import Vector
 HOP_S = 0.01
 SPREAD = 0.25  # frames: what the windows' overlap adds to a delay, measured on known rooms
 EDGES_HZ = (100.0, 160.0, 250.0, 400.0, 500.0, 700.0, 1000.0, 1400.0, 2000.0, 2800.0, 4000.0, 5600.0, 8000.0, 11_000.0, 16_000.0)
-STARTS_S = (0.4, 1.2)
+HIGHEST_DB = 12.0  # of the wet level of a room
+START = room.Settings(rt60_s=0.7, pre_delay_ms=15.0, damping=0.5, wet_db=-8.0)
+LIMITS = ((math.log(0.08), math.log(8.0)), (0.0, 120.0), (0.0, 3.0), (-40.0, 20.0))  # log rt60, pre-delay in ms, damping, wet level in dB
+UNITS = np.array([1.0, 20.0, 1.0, 6.0])
+STEPS = np.array([1e-3, 0.1, 1e-3])  # of log rt60, pre-delay and damping, for derivatives
+PARTS = (1e-6, 1.0)  # of the residual's power in a band: from what is always there, and in a frame from errors of the direct sound
+START_ERROR, START_FLOOR = 0.1, 0.02
+ITERATIONS = 200
 
 
 def fitted(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings:
@@ -49,9 +58,8 @@ def fitted(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings
         return console
     rate = problem.sample_rate
     powers = {name: power(problem.wet(name, console.chains[name]), rate) for name in places}
-    residual = power(problem.mixture - problem.mix(console), rate)
-    floor = 1e-3 * power(problem.mixture, rate) + 1e-12
-    found = maximum_likelihood(residual, powers, floor, rate / 2.0)
+    mix = problem.mix(console)
+    found = maximum_likelihood(power(problem.mixture - mix, rate), powers, power(mix, rate), rate / 2.0)
     for name, index in places.items():
         chain = list(console.chains[name])
         chain[index] = (chain[index][0], found[name])
@@ -104,32 +112,71 @@ def _delayed(values: Vector, frames: float) -> Vector:
     return np.asarray((1.0 - part) * padded[..., 1 : values.shape[-1] + 1] + part * padded[..., : values.shape[-1]])
 
 
-def maximum_likelihood(residual: Vector, powers: Mapping[str, Vector], floor: Vector, top_hz: float) -> dict[str, room.Settings]:
-    """The rooms that maximise the likelihood of the residual's powers."""
-    names = list(powers)
-    bounds = [(math.log(0.08), math.log(8.0)), (0.0, 120.0), (0.0, 3.0), (-40.0, 10.0)] * len(names) + [(-12.0, 6.0)]
-    scale = np.array([1.0, 20.0, 1.0, 6.0] * len(names) + [3.0])
-
-    def negative_log_likelihood(values: Vector) -> float:
-        values = values * scale
-        expected = floor * math.exp(values[-1])
-        for index, name in enumerate(names):
-            log_rt60, delay_ms, damping, wet_db = values[4 * index : 4 * index + 4]
-            expected = expected + _expected(powers[name], math.exp(log_rt60), delay_ms, damping, wet_db, top_hz)
-        return float((np.log(expected) + residual / expected).mean())
-
-    runs = []
-    for rt60_s in STARTS_S:
-        start = np.array([math.log(rt60_s), 15.0, 0.5, -8.0] * len(names) + [0.0]) / scale
-        limits = [(low / unit, high / unit) for (low, high), unit in zip(bounds, scale, strict=True)]
-        runs.append(minimize(negative_log_likelihood, start, method="L-BFGS-B", bounds=limits, options={"maxiter": 25, "eps": 1e-5}))
-    near: Any = min(runs, key=lambda run: run.fun).x
+def maximum_likelihood(
+    residual: Vector,
+    powers: Mapping[str, Vector],
+    direct: Vector,
+    top_hz: float,
+    *,
+    near: Mapping[str, room.Settings] | None = None,
+    iterations: int = ITERATIONS,
+) -> dict[str, room.Settings]:
+    """The rooms that maximise the likelihood of the residual's powers, beside errors of the ``direct`` sound; it begins ``near``."""
+    problem = _Likelihood(residual, list(powers.values()), direct, top_hz)
+    starts = [(near or {}).get(name, START) for name in powers]
     found: Any = minimize(
-        negative_log_likelihood, near, method="L-BFGS-B", bounds=limits, options={"maxiter": 120, "maxfun": 5000, "eps": 1e-5}
+        problem, problem.start(starts), jac=True, method="L-BFGS-B", bounds=problem.bounds, options={"maxiter": iterations}
     )
-    best = found.x * scale
-    rooms = {}
-    for index, name in enumerate(names):
-        log_rt60, delay_ms, damping, wet_db = (float(value) for value in best[4 * index : 4 * index + 4])
-        rooms[name] = room.Settings(rt60_s=math.exp(log_rt60), pre_delay_ms=delay_ms, damping=damping, wet_db=wet_db)
-    return rooms
+    return dict(zip(powers, problem.rooms(found.x), strict=True))
+
+
+class _Likelihood:
+    """The negative logarithm of the likelihood, and its gradient, by settings of the rooms, and by E and F of each band as logarithms."""
+
+    def __init__(self, residual: Vector, powers: Sequence[Vector], direct: Vector, top_hz: float) -> None:
+        mean = residual.mean((0, 2), keepdims=True) + 1e-300
+        self.residual = residual / mean + 1e-9
+        self.powers = [power / mean for power in powers]
+        self.direct = direct / np.maximum(direct.mean((0, 2), keepdims=True), 1e-300)
+        self.top_hz = top_hz
+        low, high = (np.array(each) for each in zip(*LIMITS, strict=True))
+        self.bounds = [*zip(low / UNITS, high / UNITS, strict=True)] * len(powers) + [tuple(np.log(PARTS))] * 2 * residual.shape[1]
+
+    def start(self, rooms: Sequence[room.Settings]) -> Vector:
+        """Where the search begins."""
+        values = [np.array([math.log(each.rt60_s), each.pre_delay_ms, each.damping, each.wet_db]) / UNITS for each in rooms]
+        bands = self.residual.shape[1]
+        values += [np.full(bands, math.log(START_ERROR)), np.full(bands, math.log(START_FLOOR))]
+        return np.concatenate(values)
+
+    def rooms(self, values: Vector) -> list[room.Settings]:
+        """The settings of each room."""
+        found = []
+        for number in range(len(self.powers)):
+            log_rt60, delay_ms, damping, wet_db = (float(value) for value in UNITS * values[4 * number : 4 * number + 4])
+            found.append(room.Settings(rt60_s=math.exp(log_rt60), pre_delay_ms=delay_ms, damping=damping, wet_db=min(wet_db, HIGHEST_DB)))
+        return found
+
+    def __call__(self, values: Vector) -> tuple[float, Vector]:
+        """The value and its gradient."""
+        bands, count = self.residual.shape[1], len(self.powers)
+        error, floor = np.exp(values[4 * count :]).reshape(2, 1, bands, 1)
+        parts = [self._reverberation(number, values[4 * number : 4 * number + 4]) for number in range(count)]
+        expected = sum(parts) + error * self.direct + floor
+        ratio = self.residual / expected
+        slope = (1.0 - ratio) / expected
+        gradient = np.empty_like(values)
+        for number, part in enumerate(parts):
+            at = 4 * number
+            for place, step in enumerate(STEPS / UNITS[:3]):
+                moved = values[at : at + 4].copy()
+                moved[place] += step
+                gradient[at + place] = (slope * (self._reverberation(number, moved) - part)).sum() / step
+            gradient[at + 3] = (slope * part).sum() * UNITS[3] * math.log(10.0) / 10.0
+        gradient[4 * count : 4 * count + bands] = (slope * error * self.direct).sum((0, 2))
+        gradient[4 * count + bands :] = (slope * floor).sum((0, 2))
+        return float((np.log(expected) + ratio).sum()), gradient
+
+    def _reverberation(self, number: int, values: Vector) -> Vector:
+        log_rt60, delay_ms, damping, wet_db = UNITS * values
+        return _expected(self.powers[number], math.exp(log_rt60), delay_ms, damping, wet_db, self.top_hz)

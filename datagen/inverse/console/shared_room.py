@@ -31,6 +31,7 @@ SENDS = ("room",)  # what can be shared
 CALLED = {"reverb": "room"}  # as the sends of the recipe ``remix`` call it
 LONGEST_S = 16.0  # of the mixture, in which the response is found
 SILENT_DB = -100.0
+PART_ITERATIONS = 40
 PARTS = 3  # of those seconds, in which settings are found by themselves
 SEND_TOLERANCE_DB = 1.5
 SEARCHED = ("rt60_s", "pre_delay_ms", "damping")
@@ -122,10 +123,11 @@ def _confidences(
 ) -> dict[str, float]:
     """From how the settings and the gains of parts of the music differ."""
     edges = np.linspace(0, left.shape[-1], PARTS + 1).astype(int)
-    fed = found.fed(wet)
+    parts = [found.feed.of(audio) for audio in wet]
     rooms, gains = [], []
     for part in map(slice, edges[:-1], edges[1:]):
-        rooms.append(most_likely_room(left[:, part], fed[:, part], sample_rate, found.left))
+        heard = [audio[:, part] for audio in parts]
+        rooms.append(most_likely_room(left[:, part], heard, found.gains, sample_rate, near=found.settings, iterations=PART_ITERATIONS))
         gains.append(gains_in(found, left, wet, taps, part))
     known = {}
     declared: dict[str, Any] = dict(fields(room.Settings))
