@@ -39,6 +39,7 @@ from stemwright.datagen.cli import (
 )
 from stemwright.datagen.cli.options import (
     AgainOption,
+    CalibrationOption,
     CatalogDryRunOption,
     ConfigOption,
     CorpusArgument,
@@ -82,7 +83,7 @@ from stemwright.datagen.cli.running import (
     run_stages,
     workers_of,
 )
-from stemwright.datagen.cli.separation_options import DrumsModelOption, separation_changes
+from stemwright.datagen.cli.separation_options import DrumsModelOption, calibration_changes, separation_changes
 from stemwright.datagen.cli.stage_runs import one_stage
 from stemwright.datagen.cli.stopping import UNCHANGED, Stopped
 from stemwright.datagen.cli.terminal import Terminal, as_json_text, handle_termination, json_requested, was_stopped
@@ -156,6 +157,7 @@ def build(
     drums_model: DrumsModelOption = None,
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
+    calibration: CalibrationOption = None,
     seed: SeedOption = None,
     dataset_format: FormatOption = None,
     dry_run: DryRunOption = False,
@@ -171,7 +173,7 @@ def build(
     given |= {"precision": precision, "input_lufs": input_lufs}
     changes: dict[str, dict[str, Any]] = {"": {"seed": seed}, "songs": {"kind": kind, "mixture": mixture}}
     changes["separation"] = separation_changes(given, drums_model)
-    changes["dataset"] = {"format": dataset_format}
+    changes |= {"estimate": calibration_changes(calibration), "dataset": {"format": dataset_format}}
     asked, workers = RequestedChanges(changes, config, reset or ()), workers_of(jobs, dask, resources, share)
     separating, options = SeparationOptions(again, offline, trust_pickle, workers), build_run.BuildOptions(workers, limit, dry_run)
     build_run.build(Terminal(as_json), corpus, songs, asked, separating, options)
@@ -262,6 +264,7 @@ def estimate(
     dask: DaskOption = None,
     resources: ResourcesOption = None,
     share: ShareOption = None,
+    calibration: CalibrationOption = None,
     profile: ProfileOption = None,
     stems: StemsOption = None,
     model: OneModelOption = None,
@@ -293,11 +296,11 @@ def estimate(
     how = {"model": model, "model_folder": model_folder, "device": device, "engine": engine, "precision": precision, "separator": separator}
     options = blind_estimates.SongOptions(how, profile, stems, offline, trust_pickle, csv, plot)
     of_stage = {"config": config, "reset": reset or None, "jobs": jobs if jobs > 1 else None, "dask": dask, "resources": resources}
-    if blind_estimates.check_place(corpus, options, {**of_stage, "share": share}):
+    if blind_estimates.check_place(corpus, options, {**of_stage, "share": share, "calibration": calibration}):
         blind_estimates.estimate_song(Terminal(as_json), corpus, options)
         return
     run = StageRun("estimate", run_estimate, workers_of(jobs, dask, resources, share))
-    one_stage(corpus, run, as_json, RequestedChanges(file=config, reset=reset or ()))
+    one_stage(corpus, run, as_json, RequestedChanges({"estimate": calibration_changes(calibration)}, config, reset or ()))
 
 
 @app.command(rich_help_panel=MAKE)

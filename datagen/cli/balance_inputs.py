@@ -11,7 +11,7 @@ from stemwright.manifests.usage import UsageError
 if TYPE_CHECKING:
     from stemwright.manifests.sound.formats import Audio
     from stemwright.separation.balance.named_songs import NamedSong, NamedSongs
-    from stemwright.separation.balance.recordings import Keep
+    from stemwright.separation.balance.recordings import Asked, Hear, Keep
 
 
 def songs_to_measure(paths: Sequence[Path], stems: str | None, separation: Mapping[str, Any]) -> NamedSongs:
@@ -67,6 +67,20 @@ def ready_separator(stems: str | None, name: str | None) -> Any:
         known = ", ".join(str(each.identity["stems_of"]) for each in kept if "stems_of" in each.identity) or "none"
         raise UsageError(f"there is no calibration of ready stems called {name!r} (kept: {known}); make one: stemwright calibrate --stems")
     return found
+
+
+def asked_of(calibration: str, keep: Keep | None = None, hear: Hear | None = None) -> Asked:
+    """What is asked of recordings, with levels by a calibration. Raises UsageError for one that is not here."""
+    from stemwright.separation.balance.calibration_names import AUTO, NONE
+    from stemwright.separation.balance.kept_calibrations import named_calibration, place_of_calibrations
+    from stemwright.separation.balance.recordings import Asked
+
+    if calibration not in (AUTO, NONE):
+        try:
+            named_calibration(calibration, [place_of_calibrations()])
+        except UsageError as error:
+            raise UsageError(f"--calibration: {error}") from error
+    return Asked(keep, hear, calibration)
 
 
 def mixture_files() -> list[str]:

@@ -53,7 +53,7 @@ def calibrate(
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     corpus: Annotated[
-        Path | None, typer.Option("--corpus", metavar="CORPUS", help="Also keep the calibration in this corpus.", rich_help_panel=OUTPUT)
+        Path | None, typer.Option("--corpus", metavar="CORPUS", help="Also use the calibration in this corpus.", rich_help_panel=OUTPUT)
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how good it is; keep no calibration.", rich_help_panel=OUTPUT)] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the calibrations that are kept; make none.")] = False,
@@ -61,7 +61,7 @@ def calibrate(
 ) -> None:
     """Fit levels, pans and their 80 % ranges to one separator, on multitracks whose stems are known.
 
-    The mixtures are separated, and compared with the stems. Balance, build, estimate and rules then use it for that separator.
+    The mixtures are separated, and compared with the stems. Balance and rules then use it for that separator; a corpus where it is named.
 
     Example: stemwright calibrate multitracks/ --model htdemucs_ft
     """
@@ -89,6 +89,7 @@ def calibrate(
             raise UsageError(f"--stems {stems} --stems-of {stems_of}: {error}") from error
     else:
         separating = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
+    _check_separates(corpus, separating.origin)
     rows, rejected = _measured(terminal, found, separating)
     _fit(terminal, separating, rows, corpus, dry_run=dry_run)
     songs = len({row.song for row in rows})
@@ -113,8 +114,18 @@ def _check_ready(stems: str | None, stems_of: str | None, separation: Mapping[st
 
 def _check_corpus(corpus: Path | None) -> None:
     """Raises UsageError where the corpus is none."""
-    if corpus is not None and not any((corpus / name).exists() for name in ("config.toml", "tracks.parquet")):
+    if corpus is not None and not (corpus / "config.toml").exists():
         raise UsageError(f"--corpus {corpus} is no corpus; expected a folder that stemwright build or catalog made")
+
+
+def _check_separates(corpus: Path | None, origin: str) -> None:
+    """Raises UsageError where the corpus is to be separated by another model."""
+    if corpus is None:
+        return
+    from stemwright.datagen.run.corpus import Corpus
+    from stemwright.datagen.run.corpus_calibrations import check_separates
+
+    check_separates(Corpus(corpus).config, origin, "this calibration")
 
 
 def _songs(multitracks: Path, kind: str | None) -> FoundSongs:
@@ -177,6 +188,8 @@ def _report(report: Any, number: int, total: int, title: str, share: float) -> N
 def _fit(terminal: Terminal, separator: Any, rows: Sequence[StemRow], corpus: Path | None, *, dry_run: bool) -> None:
     """Fits, shows how good it is for songs that are left out, and keeps it."""
     from stemwright.datagen.cli.calibration_tables import left_out_table, pan_line
+    from stemwright.datagen.run.corpus import Corpus
+    from stemwright.datagen.run.corpus_calibrations import carry
     from stemwright.separation.balance.kept_calibrations import keep, kept_calibration, place_of_calibrations
     from stemwright.separation.calibrating.level_fit import base_for, check_enough, fit
     from stemwright.separation.calibrating.songs_left_out import leave_one_out
@@ -191,13 +204,17 @@ def _fit(terminal: Terminal, separator: Any, rows: Sequence[StemRow], corpus: Pa
     terminal.say(pan_line(judged))
     terminal.collected |= {"separator": separator.origin, "key": found.key, "id": found.id, "songs": songs, "pan": _pan(judged)}
     terminal.collected["calibration"] = found.model_dump(mode="json")["calibration"]
-    places = [] if dry_run else [place_of_calibrations(), *([place_of_calibrations(corpus)] if corpus else [])]
-    kept = [str(keep(found, place)) for place in places]
+    kept = [] if dry_run else [str(keep(found, place_of_calibrations()))]
+    if corpus and not dry_run:
+        kept.append(carry(Corpus(corpus), found))
     terminal.collected["kept"] = kept
     for path in kept:
         terminal.say(f"kept: {path}")
-    if dry_run:
-        terminal.say("nothing is kept (--dry-run)")
+    terminal.say(
+        "nothing is kept (--dry-run)"
+        if dry_run
+        else f"balance and rules use it from now on; a corpus with --calibration {found.id}, or this as estimate.calibration"
+    )
 
 
 def _pan(judged: SongsLeftOut) -> dict[str, Any]:

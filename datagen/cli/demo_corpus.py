@@ -15,7 +15,7 @@ from stemwright.manifests.catalog.tracks import sound_of
 from stemwright.manifests.records import Track
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.resampling import resample
-from stemwright.separation.balance.kept_calibrations import calibration_of, key_of
+from stemwright.separation.balance.level_estimators import calibration_for
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.demucs.separator import DemucsSeparator
 
@@ -45,4 +45,4 @@ def separated_balance(corpus: Corpus, model: str, model_folder: Path | None = No
     mixture, sample_rate = load(sound_of(corpus.songs, track), stream=track.audio.stream)
     stems = separator.separate(mixture, sample_rate)
     at_rate = resample(mixture, sample_rate, separator.sample_rate)
-    return measure_balance(at_rate, stems, separator.sample_rate, calibration=calibration_of(separator.origin, key_of(separator)))
+    return measure_balance(at_rate, stems, separator.sample_rate, calibration=calibration_for(separator.origin))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stemwright.datagen.cli import completion, grouping
-from stemwright.datagen.cli.balance_inputs import check_outputs, kept_stems, ready_separator, songs_to_measure
+from stemwright.datagen.cli.balance_inputs import asked_of, check_outputs, kept_stems, ready_separator, songs_to_measure
 from stemwright.datagen.cli.grouping import ByOption
 from stemwright.datagen.cli.options import (
     DeviceOption,
@@ -23,6 +23,7 @@ from stemwright.datagen.cli.options import (
     OneModelOption,
     OtherSeparatorOption,
     PrecisionOption,
+    SongCalibrationOption,
     SongStemsOption,
     StemsOfOption,
     TrustPickleOption,
@@ -37,7 +38,7 @@ from stemwright.manifests.usage import UsageError
 if TYPE_CHECKING:
     from stemwright.datagen.run.configuration import SeparationConfig
     from stemwright.separation.balance.named_songs import NamedSong, NamedSongs
-    from stemwright.separation.balance.recordings import Keep
+    from stemwright.separation.balance.recordings import Asked
     from stemwright.separation.balance.track_balance import TrackBalance
 
 DEFAULT_MODEL = "htdemucs"
@@ -83,6 +84,7 @@ def balance(
     separator: OtherSeparatorOption = None,
     drums_model: DrumsModelOption = None,
     stems_of: StemsOfOption = None,
+    calibration: SongCalibrationOption = "auto",
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     by: ByOption = None,
@@ -121,6 +123,7 @@ def balance(
     if corpus_folder := grouping.corpus_among(songs):
         unused: dict[str, Any] = {"sections": sections, "stems": stems, "model": model, "model_folder": model_folder, **how}
         unused |= {"against": against, "save_stems": save_stems, "drums_model": drums_model, "force": force, "stems_of": stems_of}
+        unused["calibration"] = None if calibration == "auto" else calibration
         grouping.balance_of_corpus(terminal, corpus_folder, by, csv, drawn, unused)
     named = songs_to_measure(songs, stems, {"model": model, "model_folder": model_folder, **how, "drums_model": drums_model})
     paths = [song.path for song in named.songs]
@@ -131,12 +134,13 @@ def balance(
     columns = grouping.columns_of_songs([*(path for path in songs if path.suffix.lower() in grouping.LISTS), *paths], by)
     corpus = _compared(terminal, paths, against)
     readable, rejected = _readable(terminal, named)  # before a model is looked for, which may take long
+    asked = asked_of(calibration, keep, _hearing(sections=sections, tempo=plot is not None))
     listening = ready_separator(stems, stems_of)
     if any(song.stems is None for song in readable):
         listening = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
         listening = apart(listening, drums_model, how, partial(separator_for, offline=offline, trust_pickle=trust_pickle))
     titled = list(zip(readable, grouping.titles_of_songs(songs, [song.path for song in readable]), strict=True))
-    measured = _measured(terminal, titled, listening, keep, rejected, hear=_hearing(sections=sections, tempo=plot is not None))
+    measured = _measured(terminal, titled, listening, asked, rejected)
     _show(terminal, measured, corpus, str(against) if against else "")
     if by:
         grouping.groups_of_measured(terminal, measured, columns, by, drawn)
@@ -190,10 +194,8 @@ def _measured(
     terminal: Terminal,
     songs: Sequence[tuple[NamedSong, str]],
     listening: Any,
-    keep: Keep | None,
+    asked: Asked,
     rejected: list[dict[str, str]],
-    *,
-    hear: Any = None,
 ) -> list[TrackBalance]:
     """The balance of each recording by its title; those that could not be measured are added to ``rejected``, with the reason."""
     from stemwright.datagen.run.runner import describe_error
@@ -206,7 +208,7 @@ def _measured(
             try:
                 within = partial(_report_share, report, lengths_s, number, title)
                 within(0.0)
-                found = measure_recording(song.path, listening, stems=song.stems, on_share=within, keep=keep, hear=hear)
+                found = measure_recording(song.path, listening, stems=song.stems, on_share=within, asked=asked)
                 measured.append(replace(found, title=title))
                 for note in measured[-1].notes:
                     terminal.warn(f"{song.path}: {note}")

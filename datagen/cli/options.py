@@ -189,6 +189,24 @@ StemsOfOption = Annotated[
         "--stems-of", metavar="NAME", help="What separator made --stems: the name of its calibration.", rich_help_panel=SEPARATION
     ),
 ]
+CalibrationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration",
+        metavar="ID|FILE",
+        help="Calibration that levels are by: its id, its file, or none. The corpus carries it; without one, levels have generic ranges.",
+        rich_help_panel=WHAT,
+    ),
+]
+SongCalibrationOption = Annotated[
+    str,
+    typer.Option(
+        "--calibration",
+        metavar="ID|FILE",
+        help="Calibration that levels are by: its id, its file, none; auto is yours to this separator, if there is one.",
+        rich_help_panel=SEPARATION,
+    ),
+]
 OneModelOption = Annotated[
     str | None,
     typer.Option(

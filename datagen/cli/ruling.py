@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from stemwright.datagen.cli import completion, grouping
-from stemwright.datagen.cli.balance_inputs import check_outputs, songs_to_measure
+from stemwright.datagen.cli.balance_inputs import asked_of, check_outputs, songs_to_measure
 from stemwright.datagen.cli.listening import separator_for
 from stemwright.datagen.cli.options import (
     DeviceOption,
@@ -26,6 +26,7 @@ from stemwright.datagen.cli.options import (
     OneModelOption,
     OtherSeparatorOption,
     PrecisionOption,
+    SongCalibrationOption,
     SongStemsOption,
     TrustPickleOption,
     whole_number,
@@ -35,6 +36,7 @@ from stemwright.datagen.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from stemwright.separation.balance.named_songs import NamedSongs
+    from stemwright.separation.balance.recordings import Asked
     from stemwright.separation.rules.rule import Rule
     from stemwright.separation.rules.verdicts import Kept, Song
 
@@ -75,6 +77,7 @@ def rules(
     engine: EngineOption = None,
     precision: PrecisionOption = None,
     separator: OtherSeparatorOption = None,
+    calibration: SongCalibrationOption = "auto",
     offline: OfflineOption = False,
     trust_pickle: TrustPickleOption = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a row for each song and rule to this CSV file.")] = None,
@@ -99,7 +102,10 @@ def rules(
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
     separation = {"model": model, "model_folder": model_folder, **how}
     if corpus := grouping.corpus_among(places):
-        _refuse(corpus, {"stems": stems, **separation, "year": year, "genre": genre})
+        _refuse(
+            corpus,
+            {"stems": stems, **separation, "calibration": None if calibration == "auto" else calibration, "year": year, "genre": genre},
+        )
         songs, groups, rejected = _of_corpus(terminal, corpus, by, chosen)
     else:
         named = songs_to_measure(places, stems, separation)
@@ -109,7 +115,8 @@ def rules(
         paths = [song.path for song in named.songs]
         said = _said(columns, year, genre)
         facts = [(title, said.get(path.absolute(), {})) for title, path in zip(grouping.titles_of_songs(places, paths), paths, strict=True)]
-        songs, groups, rejected = _of_songs(terminal, named, make, facts, by, chosen)
+        listening = Listening(make, asked_of(calibration))
+        songs, groups, rejected = _of_songs(terminal, named, listening, facts, by, chosen)
     _show(terminal, chosen, songs, groups)
     _write(terminal, chosen, songs, csv, plot)
     if rejected:
@@ -150,6 +157,13 @@ def _said(columns: grouping.Columns, year: int | None, genre: str | None) -> gro
     return {path: {**its, **given} for path, its in columns.items()}
 
 
+class Listening(NamedTuple):
+    """How recordings without stems are listened to: ``make`` gives their separator, ``asked`` says what levels are by."""
+
+    make: Callable[[], Any]
+    asked: Asked
+
+
 Found = tuple[list["Song"], list[str | None], list[dict[str, str]]]  # songs, the group of each, and what was rejected
 
 
@@ -184,14 +198,12 @@ def _of_corpus(terminal: Terminal, folder: Path, by: str | None, chosen: Sequenc
 def _of_songs(
     terminal: Terminal,
     named: NamedSongs,
-    make: Callable[[], Any],
+    listening: Listening,
     facts: Sequence[tuple[str, Mapping[str, str]]],
     by: str | None,
     chosen: Sequence[Rule],
 ) -> Found:
-    """What was measured of each recording, with its own stems or separated ones; ``make`` gives the separator, ``facts`` are their
-    titles and columns.
-    """
+    """What was measured of each recording, with its own stems or separated ones; ``facts`` are their titles and columns."""
     from stemwright.manifests.metadata import year_of
     from stemwright.separation.rules.quantities import measure_quantities
     from stemwright.separation.rules.recordings_heard import hear_recording
@@ -201,11 +213,11 @@ def _of_songs(
     needed = quantities_of(chosen, len(facts))
     for note in named.notes:
         terminal.warn(note)
-    listening = make() if any(song.stems is None for song in named.songs) else None
+    separator = listening.make() if any(song.stems is None for song in named.songs) else None
 
     def measure(number: int, report: Callable[[float], None]) -> Song:
         song, (title, fact) = named.songs[number], facts[number]
-        found, heard = hear_recording(song.path, listening, stems=song.stems, on_share=report)
+        found, heard = hear_recording(song.path, separator, stems=song.stems, on_share=report, asked=listening.asked)
         for note in found.notes:
             terminal.warn(f"{song.named}: {note}")
         year, values = year_of(fact.get("year", "")), measure_quantities(heard, needed)

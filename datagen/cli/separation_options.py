@@ -55,6 +55,13 @@ def separation_changes(given: Mapping[str, Any], drums_model: str | None = None)
     return {**given, "model_folder": absolute(given["model_folder"]), "separator": absolute_separator(given["separator"])}
 
 
+def calibration_changes(name: str | None) -> dict[str, str | None]:
+    """A calibration as a key of the configuration; a file with an absolute path."""
+    from stemwright.separation.balance.calibration_names import placed
+
+    return {"calibration": None if name is None else placed(name, Path.cwd())}
+
+
 def apart(separator: Any, drums_model: str | None, how: Mapping[str, str | None], make: Callable[..., Any]) -> Any:
     """A separator with a model that takes its drums apart, if one is given; ``make(model, folder, how)`` gives that model's separator."""
     if drums_model is None:

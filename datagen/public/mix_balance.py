@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from stemwright.datagen.public.song_stems import DEFAULT_MODEL, Model, check_one, separator_from
 from stemwright.datagen.public.sound_files import naming
 from stemwright.separation.balance.basis import sentence, sentence_on_calibration
+from stemwright.separation.balance.calibration_names import AUTO
 from stemwright.separation.balance.image_words import image_in_words
-from stemwright.separation.balance.recordings import measure_recording
+from stemwright.separation.balance.recordings import Asked, measure_recording
 from stemwright.separation.balance.track_balance import TrackBalance, table_rows
 from stemwright.separation.part_separator import ApartSeparator, PartSeparator
 
@@ -88,15 +89,22 @@ class Balance(TrackBalance):
 
 
 def balance(
-    path: Path | str, stems: Path | str | None = None, model: Model = DEFAULT_MODEL, *, drums_model: Model | None = None
+    path: Path | str,
+    stems: Path | str | None = None,
+    model: Model = DEFAULT_MODEL,
+    *,
+    drums_model: Model | None = None,
+    calibration: str = AUTO,
 ) -> Balance:
     """How loud each stem is in a recording, with an 80 % interval; pan, width and when it plays.
 
     ``stems`` is a folder with the recording's own stems (``vocals.wav`` ..., or such a folder in its sub-folder that is named like the
     recording); without it the recording is separated by ``model``, which is what ``separate`` takes. Levels are in LU (ITU-R BS.1770-5)
     against the mixture. ``drums_model`` takes separated drums further apart: kick, snare and so on are in ``stems`` as ``"drums/kick"``.
-    Raises ``Refused`` for a file that cannot be read, ValueError for stems that do not fit and for silence,
-    ``ModelError`` where the weights cannot be had.
+    ``calibration`` is what levels of separated stems are by: "auto", the one to this model that `stemwright calibrate` made on this
+    machine, if there is one; the id of one, or its file; "none", ranges that hold for separators in general.
+    Raises ``Refused`` for a file that cannot be read, ValueError for stems that do not fit and for silence, ``ModelError`` where the
+    weights cannot be had.
 
     >>> import numpy, stemwright as sw
     >>> vocals, drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 44_100)).astype("float32")
@@ -113,5 +121,5 @@ def balance(
     if separator is not None and drums_model is not None:
         separator = ApartSeparator(separator, PartSeparator(separator_from(drums_model)))
     with naming(path):
-        found = measure_recording(Path(path), separator, stems=None if stems is None else Path(stems))
+        found = measure_recording(Path(path), separator, stems=None if stems is None else Path(stems), asked=Asked(calibration=calibration))
     return Balance(**{each.name: getattr(found, each.name) for each in fields(found)})

@@ -45,7 +45,8 @@ def requested_config(
 ) -> Config:
     """The configuration to run with: what the corpus keeps, else the defaults, with what a caller asks to change (see ``changed``).
 
-    Raises ConfigError, also for other songs in ``file`` or ``values`` than in ``options``, and for a model's name that is nearly known.
+    Raises ConfigError, also for other songs in ``file`` or ``values`` than in ``options``, for a model's name that is nearly known, and for
+    a calibration that is not here.
     """
     there = corpus.config_path.exists()
     kept = corpus.config if there else Config()
@@ -58,6 +59,11 @@ def requested_config(
     now, before = config.separation, kept.separation
     if not is_other(now.separator) and (not there or (now.model, now.model_folder) != (before.model, before.model_folder)):
         check_model(now.model, now.model_folder)
+    calibration = config.estimate.calibration
+    if calibration is not None and (not there or (now, calibration) != (before, kept.estimate.calibration)):
+        from stemwright.datagen.run.corpus_calibrations import check_named  # imports the meter, which few verbs need
+
+        check_named(corpus, config)
     drums = now.drums
     if drums.model is not None and drums.separator is None and drums != before.drums:
         check_model(drums.model, drums.model_folder)

@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from stemwright.datagen.dataset.dataset_config import DatasetConfig
 from stemwright.datagen.dataset.writers import WRITERS
@@ -28,6 +28,7 @@ from stemwright.datagen.run.songs_config import SongsConfig
 from stemwright.datagen.run.storage_config import StorageConfig
 from stemwright.manifests.registry import BrokenExtensionError, Registry, UnknownNameError
 from stemwright.manifests.sound.formats import Encoding
+from stemwright.separation.balance.calibration_names import AUTO, placed
 from stemwright.separation.separator import ONNX
 
 EXPECTED = {  # pydantic's names of what is wrong, and what TOML calls what a key takes
@@ -61,6 +62,23 @@ class EstimateConfig(Section):
         "given: a profile of this corpus's training tracks",
         json_schema_extra=since("0.1"),
     )
+    calibration: str | None = Field(
+        None,
+        description="calibration to the separator that levels and their ranges are by: its id (`stemwright calibrate --list`), or its "
+        'file, relative to the configuration file; "none": the generic one. The corpus carries what is named here. Not given: what the '
+        "corpus carries, in a new one nothing, so that a user's cache changes no row",
+        json_schema_extra=since("0.1"),
+    )
+
+    @field_validator("calibration")
+    @classmethod
+    def _names_one(cls, name: str | None) -> str | None:
+        if name == "" or name == AUTO:
+            raise ValueError(
+                f'expected the id of a calibration (stemwright calibrate --list), its file, or "none"; got {name!r}: rows must not depend '
+                "on what a machine has"
+            )
+        return name
 
 
 class Config(Section):
@@ -123,12 +141,12 @@ def check(values: dict[str, Any], *, where: str) -> Config:
 
 
 def read(path: Path) -> Config:
-    """Reads and checks a TOML file. A relative model folder or profile is relative to the file."""
+    """Reads and checks a TOML file. A relative model folder, profile or calibration is relative to the file."""
     return check(read_values(path), where=str(path))
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """The keys that a TOML file names, not checked yet; a relative model folder or profile is made relative to the file."""
+    """The keys that a TOML file names, not checked yet; a relative model folder, profile or calibration is made relative to the file."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -145,6 +163,9 @@ def read_values(path: Path) -> dict[str, Any]:
         part = values.get(section)
         if isinstance(part, dict) and isinstance(part.get(key), str):
             values[section] = {**part, key: str((path.parent / Path(part[key]).expanduser()).resolve())}
+    part = values.get("estimate")
+    if isinstance(part, dict) and isinstance(part.get("calibration"), str):
+        values["estimate"] = {**part, "calibration": placed(part["calibration"], path.parent)}
     part = values.get("separation")
     if isinstance(part, dict):
         values["separation"] = _placed_separator(part, path.parent)

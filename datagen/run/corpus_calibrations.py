@@ -1,29 +1,75 @@
-"""The calibrations of a corpus: files that it carries, which of its tracks each is for, and those of the user that it takes up.
+"""The calibration of a corpus: which one its levels are by is said by its configuration, and the corpus carries it.
+
+The key ``estimate.calibration`` names it, by its id or its file; nothing is ever taken from a user's cache that is not named. So one
+configuration gives the same rows on every machine, or an error that says what is missing. The first estimate copies what is named into
+the corpus, and writes its id into the configuration in place of a path: from then on the corpus has all it needs, wherever it is, and a
+file that is made again under the same name changes nothing. A corpus without the key uses the calibrations that it carries, of which
+a new one has none: earlier versions copied those of the cache, and such corpora keep their rows.
 
 Conventions
     Whether stems are those of a calibration's separator is seen by their cache key: it is over the track and the identity of the
     separator, which the calibration states. So stems of other weights under the same name are never taken for its.
-    A corpus on another machine uses its own files only: nothing here depends on whose cache is there, once they are taken up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from stemwright.datagen.run.corpus import Corpus
+from stemwright.datagen.run.configuration import Config, ConfigError
+from stemwright.datagen.run.corpus import Corpus, CorpusError
 from stemwright.datagen.run.stages.separation_keys import separation_key
 from stemwright.manifests.records import Stem, Track
+from stemwright.manifests.usage import UsageError
 from stemwright.separation.balance.basis import REFERENCE_ORIGIN, model_of
-from stemwright.separation.balance.kept_calibrations import KeptCalibration, keep, kept_calibrations, place_of_calibrations
+from stemwright.separation.balance.calibration_names import NONE, is_file
+from stemwright.separation.balance.kept_calibrations import (
+    KeptCalibration,
+    keep,
+    kept_calibrations,
+    named_calibration,
+    place_of_calibrations,
+    to_another,
+)
 from stemwright.separation.balance.level_estimators import Calibration
+from stemwright.separation.separator import is_other
 
+KEY = "estimate.calibration"
 PRECISIONS = ("auto", "fp32", "bf16")  # of the stems: a calibration is for all
+Rows = Callable[[], Iterable[tuple[Track, Stem]]]  # gives one stem of each track
 
 
 def of_corpus(corpus: Corpus) -> CorpusCalibrations:
-    """The calibrations that a corpus carries."""
-    return CorpusCalibrations(kept_calibrations(place_of_calibrations(corpus.folder)))
+    """What the levels of a corpus are by. Raises CorpusError where its configuration names what is not here."""
+    if corpus.config.estimate.calibration is None:
+        return CorpusCalibrations(kept_calibrations(place_of_calibrations(corpus.folder)))
+    found = named(corpus, corpus.config)
+    return CorpusCalibrations([] if found is None else [found])
+
+
+def named(corpus: Corpus, config: Config) -> KeptCalibration | None:
+    """The calibration that a configuration names: in the corpus, else in the user's cache. None where it names none. Raises CorpusError."""
+    name = config.estimate.calibration
+    if name in (None, NONE):
+        return None
+    try:
+        return named_calibration(str(name), [place_of_calibrations(corpus.folder), place_of_calibrations()])
+    except UsageError as error:
+        raise CorpusError(f"{KEY}: {error}. Without calibration: {KEY} = {NONE!r}") from error
+
+
+def check_named(corpus: Corpus, config: Config) -> None:
+    """Raises UsageError, before anything is separated, where a configuration names a calibration that is not here or to another model."""
+    found = named(corpus, config)
+    if found is not None:
+        check_separates(config, found.origin, found.id)
+
+
+def check_separates(config: Config, origin: str, calibration: str) -> None:
+    """Raises ConfigError where a calibration is to another model than Demucs is to run for a configuration."""
+    asked = config.separation
+    if not is_other(asked.separator) and asked.separator != "reference" and model_of(origin) != asked.model:
+        raise ConfigError(f"{KEY}: {calibration} is {to_another(origin, asked.model)}")
 
 
 class CorpusCalibrations:
@@ -50,18 +96,48 @@ def _identities(identity: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{**identity, "precision": each} for each in PRECISIONS] if "precision" in identity else [dict(identity)]
 
 
-def take_up(corpus: Corpus, rows: Iterable[tuple[Track, Stem]]) -> list[KeptCalibration]:
-    """Copies those of the user's calibrations into a corpus that are for its stems, by one stem of each track; an earlier one of the same
-    separator that the corpus has stays. Returns those that were copied."""
+def settle(corpus: Corpus, rows: Rows, *, alone: bool) -> tuple[str, ...]:
+    """Takes what the configuration names into the corpus, and checks that it is to the separator of all stems that were separated.
+
+    ``alone``: no share of the corpus is at work beside this one, and a path in the configuration is replaced by its id. Returns what is
+    to be said. Raises CorpusError.
+    """
+    found = named(corpus, corpus.config)
+    if found is None:
+        return _unused(corpus, rows) if corpus.config.estimate.calibration is None else ()
+    fits = CorpusCalibrations([found])
+    others = [stem.origin for track, stem in rows() if stem.origin != REFERENCE_ORIGIN and fits.of_track(track, stem) is None]
+    if others:
+        raise CorpusError(f"{KEY}: {found.id} is {to_another(found.origin, others[0])} ({len(others):,} tracks)")
     place = place_of_calibrations(corpus.folder)
-    own = {each.key for each in kept_calibrations(place)}
-    left = [each for each in kept_calibrations(place_of_calibrations()) if each.key not in own]
-    taken: list[KeptCalibration] = []
-    for track, stem in rows if left else ():
-        for each in [each for each in left if CorpusCalibrations([each]).of_track(track, stem)]:
-            keep(each, place)
-            taken.append(each)
-            left.remove(each)
-        if not left:
-            break
-    return taken
+    carried = found.id in [each.id for each in kept_calibrations(place)]
+    if not carried:
+        keep(found, place)
+    if alone and is_file(str(corpus.config.estimate.calibration)):
+        corpus.create(with_calibration(corpus.config, found))
+    return () if carried else (f"levels are by the calibration {found.id} to {model_of(found.origin)}, which the corpus now carries",)
+
+
+def _unused(corpus: Corpus, rows: Rows) -> tuple[str, ...]:
+    """That the user has a calibration to the stems of a corpus that names none; by its first track that was separated."""
+    carried = {each.key for each in kept_calibrations(place_of_calibrations(corpus.folder))}
+    own = [each for each in kept_calibrations(place_of_calibrations()) if each.key not in carried]
+    first = next((row for row in rows() if row[1].origin != REFERENCE_ORIGIN), None) if own else None
+    fitting = [each for each in own if first and CorpusCalibrations([each]).of_track(*first)]
+    return tuple(
+        f"levels have generic ranges; for your calibration to {model_of(each.origin)}: --calibration {each.id}, or {KEY} of a configuration"
+        for each in fitting
+    )
+
+
+def with_calibration(config: Config, found: KeptCalibration) -> Config:
+    """A configuration that names a calibration by its id."""
+    return config.model_copy(update={"estimate": config.estimate.model_copy(update={"calibration": found.id})})
+
+
+def carry(corpus: Corpus, found: KeptCalibration) -> str:
+    """Puts a calibration into a corpus and names it in its configuration: the next estimate uses it. Returns its file."""
+    with corpus.locked():
+        path = keep(found, place_of_calibrations(corpus.folder))
+        corpus.create(with_calibration(corpus.config, found))
+    return str(path)

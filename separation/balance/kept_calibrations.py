@@ -5,15 +5,16 @@
 Conventions
     The key of a separator is over what determines its stems: the checksums of its weights, or its name and version; not the precision and
     the schedule of segments, which change levels by less than is fitted. A calibration of other weights is never taken.
-    A corpus that has a file uses it wherever the corpus is, whatever the cache holds; ``adopt`` copies those of the cache that fit stems.
-    A file that is none of ours, or damaged, is no calibration: the generic one is used, as without it.
+    The id of a calibration is over its separator and all its constants: a file whose id is another was edited, and is none.
+    A file in the cache that is none of ours, or damaged, is no calibration: the generic one is used, as without it. One that is named, by
+    its id or its path, is used or refused.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,11 +26,15 @@ from stemwright.manifests.disk.durable import make_folder, write_bytes
 from stemwright.manifests.disk.folders import cache_folder
 from stemwright.manifests.disk.regular import regular
 from stemwright.manifests.records import Record, content_id
+from stemwright.manifests.usage import UsageError
+from stemwright.separation.balance.basis import model_of
+from stemwright.separation.balance.calibration_names import AUTO, NONE, is_file
 from stemwright.separation.balance.level_estimators import Calibration, calibration_for
 
 FOLDER = "calibrations"
 OF_NO_WEIGHT = ("precision", "schedule")
 LONGEST_BYTES = 1 << 20
+MOST_NAMED = 5  # calibrations in a message
 
 
 class KeptCalibration(Record):
@@ -74,8 +79,7 @@ def kept_calibration(
         version=__version__,
         calibration=plain,
     )
-    constants = found.model_dump(mode="json")["calibration"]
-    return found.model_copy(update={"id": content_id({"key": key, "calibration": constants})})
+    return found.model_copy(update={"id": _id_of(key, found.model_dump(mode="json")["calibration"])})
 
 
 def place_of_calibrations(corpus: Path | None = None) -> Path:
@@ -92,15 +96,28 @@ def keep(found: KeptCalibration, folder: Path) -> Path:
 
 
 def read_calibration(path: Path) -> KeptCalibration | None:
-    """The calibration in a file; None where there is none, or nothing whole."""
+    """The calibration in a file that is named by its key, as ``keep`` names it; None where there is none, or nothing whole."""
+    found = calibration_in(path)
+    return found if found is not None and found.key == path.stem else None
+
+
+def calibration_in(path: Path) -> KeptCalibration | None:
+    """The calibration in a file of any name; None where there is none, or nothing whole."""
     try:
         file = regular(path)
         if file.stat().st_size > LONGEST_BYTES:
             return None
-        found = KeptCalibration.model_validate(json.loads(file.read_bytes()))
+        said = json.loads(file.read_bytes())
+        found = KeptCalibration.model_validate(said)
+        whole = found.key == separator_key(said["identity"]) and found.id == _id_of(found.key, said["calibration"])
     except (OSError, ValueError, ValidationError):
         return None
-    return found if found.key == path.stem and _is_finite(found.model_dump(mode="python")["calibration"]) else None
+    return found if whole and _is_finite(found.model_dump(mode="python")["calibration"]) else None
+
+
+def _id_of(key: str, constants: Any) -> str:
+    """The id of a calibration to the separator of a key, by its constants as they are kept."""
+    return content_id({"key": key, "calibration": constants})
 
 
 def _is_finite(value: Any) -> bool:
@@ -117,10 +134,49 @@ def kept_calibrations(folder: Path) -> list[KeptCalibration]:
     return sorted((each for each in found if each is not None), key=lambda each: (each.origin, each.key))
 
 
-def calibration_of(origin: str, key: str) -> Calibration:
-    """The user's calibration to a separator, found by its key; without one the generic one for stems of its origin."""
-    found = read_calibration(place_of_calibrations() / f"{key}.json") if key else None
-    return calibration_for(origin) if found is None else found.usable
+def named_calibration(name: str, folders: Sequence[Path]) -> KeptCalibration:
+    """The calibration of an id, in the first folder that has it, or in a file. Raises UsageError, saying how to have one, where there is
+    none."""
+    if is_file(name):
+        found = calibration_in(Path(name))
+        if found is None:
+            why = "is not a whole one: was it edited?" if Path(name).is_file() else "is no file"
+            raise UsageError(f"expected none, the id of a calibration or its file; got {name!r}, which {why} {_how_to_have_one()}")
+        return found
+    kept = [each for folder in folders for each in kept_calibrations(folder)]
+    chosen = next((each for each in kept if each.id == name), None)
+    if chosen is None:
+        known = ", ".join(dict.fromkeys(f"{each.id} to {model_of(each.origin)}" for each in kept[:MOST_NAMED])) or "none"
+        raise UsageError(f"there is no calibration {name} here (kept: {known}). {_how_to_have_one()}")
+    return chosen
+
+
+def _how_to_have_one() -> str:
+    return (
+        "Where it was made, `stemwright calibrate --list --json` has its path: copy that file and name it. Or make one, which has an id of "
+        "its own: stemwright calibrate MULTITRACKS --model NAME"
+    )
+
+
+def calibration_of(origin: str, key: str, name: str = AUTO) -> Calibration:
+    """The calibration to a separator, found by its key: the user's, without one the generic one for stems of its origin; or what a name
+    says. Raises UsageError where that is not to this separator, and as ``named_calibration``."""
+    if name in (AUTO, NONE):
+        found = read_calibration(place_of_calibrations() / f"{key}.json") if key and name == AUTO else None
+        return calibration_for(origin) if found is None else found.usable
+    named = named_calibration(name, [place_of_calibrations()])
+    if named.key != key:
+        raise UsageError(f"the calibration {named.id} is {to_another(named.origin, origin)}")
+    return named.usable
+
+
+def to_another(calibrated: str, origin: str) -> str:
+    """That a calibration is to a separator, which is not the one of an origin; and what to do."""
+    weights = ", of other weights or versions" if model_of(calibrated) == model_of(origin) else ""
+    return (
+        f"to {model_of(calibrated)}{weights}, and the stems are separated by {model_of(origin) or origin}; name one to it (stemwright "
+        "calibrate --list), or none"
+    )
 
 
 def key_of(separator: Any) -> str:

@@ -8,7 +8,7 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,8 +20,10 @@ from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.stem_names import MIXTURE_NAMES
 from stemwright.separation.balance.basis import MEASURED, OF_STEM, REFERENCE_ORIGIN
+from stemwright.separation.balance.calibration_names import AUTO, NONE
 from stemwright.separation.balance.given_levels import given_balance
 from stemwright.separation.balance.kept_calibrations import calibration_of, key_of
+from stemwright.separation.balance.level_estimators import Calibration
 from stemwright.separation.balance.measure import StemBalance, measure_balance
 from stemwright.separation.balance.mixture_line import mixture_course
 from stemwright.separation.balance.music import Music
@@ -33,6 +35,23 @@ from stemwright.separation.loudness.meter import measure_loudness
 # Receives song, separated stems, their rate, their origin and the key of the separator that made them.
 Keep: TypeAlias = Callable[[Path, dict[str, Audio], int, str, str], None]
 Hear: TypeAlias = Callable[[Audio, int], Music]  # receives the mixture and its sample rate
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of recordings beside their balance: ``keep`` receives the separated stems, ``hear`` the mixture, for what it is as
+    music. ``calibration`` names what levels of separated stems are by (``stemwright.separation.balance.calibration_names``)."""
+
+    keep: Keep | None = None
+    hear: Hear | None = None
+    calibration: str = AUTO
+
+    def calibration_to(self, made: SavedStems) -> Calibration:
+        """The calibration to the separator that made some stems. Raises UsageError where the one that is named is to another."""
+        return calibration_of(made.origin, made.key, self.calibration)
+
+
+NOTHING_ELSE = Asked()
 
 
 def title_of(path: Path, folders: int = 0) -> str:
@@ -57,8 +76,7 @@ def measure_recording(
     *,
     stems: Path | Files | None = None,
     on_share: Callable[[float], None] | None = None,
-    keep: Keep | None = None,
-    hear: Hear | None = None,
+    asked: Asked = NOTHING_ELSE,
 ) -> TrackBalance:
     """The balance of one recording: with the given ``stems``, a folder or files, or with its own where it is a folder, else by the
     separator.
@@ -66,32 +84,33 @@ def measure_recording(
     The levels of given stems are those that they have in the mixture (``stemwright.separation.balance.given_levels``), with intervals as
     wide as what is left asks; those that ``save_stems`` wrote are measured as when they were separated, and so are all where the separator
     is one that has separated already (``stemwright.separation.calibrating.ready_stems``). ``on_share`` receives the
-    progress of separation, 0 to 1; ``keep`` the separated stems; ``hear`` the mixture, for what the recording is as music. Raises Refused
-    for a recording that cannot be read or separated, and ValueError as ``measure_track`` and ``multitrack_files`` do.
+    progress of separation, 0 to 1. Raises Refused for a recording that cannot be read or separated, UsageError for a calibration that is
+    not here or to another separator, and ValueError as ``measure_track`` and ``multitrack_files`` do.
     """
     if stems is not None or path.is_dir():
-        return _measure_own(path, stems, hear, separator)
+        return _measure_own(path, stems, asked, separator)
+    made = SavedStems({}, separator.origin, separator.sample_rate or 0, 0, key_of(separator))
+    _ = asked.calibration_to(made)  # says that it cannot be used before anything is separated
     mixture, sample_rate = load_song(path)
     heard = {"on_share": on_share} if on_share else {}  # a third-party separator may not take it
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
-    if keep is not None:
-        keep(path, separated, rate, separator.origin, key_of(separator))
-    made = SavedStems({}, separator.origin, rate, 0, key_of(separator))
-    found = _measure_separated(path, resample(mixture, sample_rate, rate), separated, made, hear)
+    if asked.keep is not None:
+        asked.keep(path, separated, rate, made.origin, made.key)
+    found = _measure_separated(path, resample(mixture, sample_rate, rate), separated, replace(made, sample_rate=rate), asked)
     return replace(found, parts_origin=getattr(separator, "parts_origin", ""))
 
 
-def _measure_separated(path: Path, mixture: Audio, stems: dict[str, Audio], made: SavedStems, hear: Hear | None) -> TrackBalance:
+def _measure_separated(path: Path, mixture: Audio, stems: dict[str, Audio], made: SavedStems, asked: Asked) -> TrackBalance:
     """Of separated stems, at the rate of ``made``, which says by which separator they were made."""
     sample_rate, origin = made.sample_rate, made.origin
-    calibration = calibration_of(origin, made.key)
+    calibration = asked.calibration_to(made)
     parts = {name: audio for name, audio in stems.items() if OF_STEM in name}  # of stems that were taken apart
     whole = {name: audio for name, audio in stems.items() if name not in parts}
     found = measure_track(title_of(path), mixture, whole, sample_rate, calibration=calibration)
     if parts:
         found = replace(found, stems=_beneath(found.stems, measure_balance(mixture, parts, sample_rate)))
-    return replace(found, origin=origin, path=str(path), music=hear(mixture, sample_rate) if hear else None)
+    return replace(found, origin=origin, path=str(path), music=asked.hear(mixture, sample_rate) if asked.hear else None)
 
 
 def _beneath(stems: dict[str, StemBalance], parts: dict[str, StemBalance]) -> dict[str, StemBalance]:
@@ -103,15 +122,16 @@ def _beneath(stems: dict[str, StemBalance], parts: dict[str, StemBalance]) -> di
     return found
 
 
-def _measure_own(path: Path, stems: Path | Files | None, hear: Hear | None, separator: Any) -> TrackBalance:
+def _measure_own(path: Path, stems: Path | Files | None, asked: Asked, separator: Any) -> TrackBalance:
     song, files = (path, stems) if isinstance(stems, Mapping) else multitrack_files(path, stems)
     if (saved := saved_stems(files)) is not None:
         mixture, sample_rate = load_song(song)
-        return _measure_separated(song, resample(mixture, sample_rate, saved.sample_rate), saved.load(mixture, sample_rate), saved, hear)
+        return _measure_separated(song, resample(mixture, sample_rate, saved.sample_rate), saved.load(mixture, sample_rate), saved, asked)
     if hasattr(separator, "of_song"):
         mixture, sample_rate = load_song(song)
         made = SavedStems({}, separator.origin, sample_rate, 0, key_of(separator))
-        return _measure_separated(song, mixture, separator.of_song(song, mixture, sample_rate), made, hear)
+        return _measure_separated(song, mixture, separator.of_song(song, mixture, sample_rate), made, asked)
+    unused = () if asked.calibration in (AUTO, NONE) else ("the calibration is unused: it is for separated stems, and these were given",)
     own = load_own(song, files)
     found = own.findings
     balances, basis = given_balance(own.mixture, own.stems, own.sample_rate)
@@ -122,13 +142,13 @@ def _measure_own(path: Path, stems: Path | Files | None, hear: Hear | None, sepa
         measure_loudness(own.mixture, own.sample_rate),
         balances,
         closure_db=found.closure_db,
-        notes=found.all_notes,
+        notes=(*found.all_notes, *unused),
         moved=moved,
         basis=basis,
         origin=REFERENCE_ORIGIN if basis == MEASURED else "",
         path=str(song),
         course=mixture_course(own.mixture, own.sample_rate),
-        music=hear(own.mixture, own.sample_rate) if hear else None,
+        music=asked.hear(own.mixture, own.sample_rate) if asked.hear else None,
     )
 
 

@@ -129,31 +129,133 @@ def test_a_dry_run_keeps_nothing(here):
     assert json.loads(stemwright("calibrate", "--list", "--json").stdout)["calibrations"] == []
 
 
-def test_a_corpus_carries_its_calibration_and_one_made_before_stays(here, tmp_path):
-    corpus = tmp_path / "corpus"
+@pytest.fixture
+def corpus(here, tmp_path):
+    """A corpus of two mixtures, separated and estimated before anything was calibrated."""
+    made = corpus_in(tmp_path / "corpus", tmp_path / "mixtures")
+    stemwright("estimate", made)
+    return made
+
+
+def corpus_in(corpus, mixtures):
     for seed in range(2):
-        write_song(tmp_path / "songs" / f"new{seed}", 70 + seed)
-        (tmp_path / "mixtures").mkdir(exist_ok=True)
-        shutil.copy(tmp_path / "songs" / f"new{seed}" / "mixture.wav", tmp_path / "mixtures" / f"new{seed}.wav")
-    stemwright("catalog", tmp_path / "mixtures", corpus)
+        song = write_song(mixtures.parent / "new" / f"new{seed}", 70 + seed)
+        mixtures.mkdir(exist_ok=True)
+        shutil.move(song / "mixture.wav", mixtures / f"new{seed}.wav")
+        shutil.rmtree(song)
+    stemwright("catalog", mixtures, corpus)
     stemwright("separate", corpus, *SEPARATOR)
-    stemwright("estimate", corpus)
-    before = table.read(corpus / "estimates.parquet", Estimate)
+    return corpus
+
+
+def estimates(corpus):
+    return table.read(corpus / "estimates.parquet", Estimate)
+
+
+def test_a_corpus_uses_the_calibration_that_is_named_and_carries_it(here, corpus, tmp_path):
+    before = estimates(corpus)
     assert {row.calibration for row in before} == {None}
-    stemwright("estimate", corpus)
-    assert table.read(corpus / "estimates.parquet", Estimate) == before  # nothing was calibrated: the rows stay, ids and all
     said = json.loads(calibrated(here, *SEPARATOR).stdout)
-    stemwright("estimate", corpus)
-    after = table.read(corpus / "estimates.parquet", Estimate)
+    done = stemwright("estimate", corpus)
+    assert estimates(corpus) == before  # what is in a cache changes no row
+    assert f"--calibration {said['id']}" in done.stdout
+    assert "now carries" in stemwright("estimate", corpus, "--calibration", said["id"]).stdout
+    after = estimates(corpus)
     assert {row.calibration for row in after} == {said["id"]}
     assert [path.name for path in (corpus / "calibrations").iterdir()] == [f"{said['key']}.json"]
     shutil.rmtree(tmp_path / "cache" / "calibrations")  # another machine
     stemwright("estimate", corpus)
-    assert table.read(corpus / "estimates.parquet", Estimate) == after
+    assert estimates(corpus) == after
     drums = {row.track_id: row.level_lu for row in before if row.name == "drums"}
     assert all(row.level_lu < drums[row.track_id] - 1.0 for row in after if row.name == "drums")
-    assert stemwright("check", corpus, check=False).returncode == stemwright("check", corpus, check=False).returncode
     assert "calibrations" not in stemwright("check", corpus, check=False).stdout
+    stemwright("estimate", corpus, "--calibration", "none")
+    assert estimates(corpus) == before
+
+
+def test_one_configuration_gives_the_same_rows_whatever_is_in_the_cache(here, corpus, tmp_path, monkeypatch):
+    said = json.loads(calibrated(here, *SEPARATOR).stdout)
+    [file] = said["kept"]
+    shutil.copy(file, tmp_path / "to_loud.json")
+    (tmp_path / "by_file.toml").write_text('[estimate]\ncalibration = "to_loud.json"\n')
+    rows = {}
+    for cache in ("cache", "another"):
+        monkeypatch.setenv("STEMWRIGHT_CACHE", str(tmp_path / cache))
+        for name, options in {"plain": (), "file": ("--config", tmp_path / "by_file.toml")}.items():
+            copy = tmp_path / f"{cache} {name}"
+            shutil.copytree(corpus, copy)
+            stemwright("estimate", copy, *options)
+            rows[cache, name] = estimates(copy)
+    assert rows["cache", "plain"] == rows["another", "plain"] == estimates(corpus)
+    assert rows["cache", "file"] == rows["another", "file"]
+    assert {row.calibration for row in rows["another", "file"]} == {said["id"]}
+    pinned = tmp_path / "another file"
+    (tmp_path / "to_loud.json").write_text("{}")  # made again, or lost: the corpus has its own
+    stemwright("estimate", pinned)
+    assert estimates(pinned) == rows["another", "file"]
+    assert f'calibration = "{said["id"]}"' in (pinned / "config.toml").read_text()
+
+
+def test_a_calibration_that_is_missing_or_to_another_separator_stops_before_any_work(here, corpus, tmp_path):
+    before = (corpus / "config.toml").read_bytes(), estimates(corpus)
+    done = stemwright("estimate", corpus, "--calibration", "0123456789abcdef", check=False)
+    assert done.returncode == 2
+    assert "no calibration 0123456789abcdef here (kept: none)" in done.stderr
+    assert "stemwright calibrate MULTITRACKS --model NAME" in done.stderr
+    said = json.loads(calibrated(here, "--separator", "loud_bands:Retrained").stdout)
+    done = stemwright("estimate", corpus, "--calibration", said["id"], check=False)
+    assert done.returncode == 2
+    assert f"{said['id']} is to loud_bands:Retrained, and the stems are separated by loud_bands:Loud" in done.stderr
+    edited = tmp_path / "edited.json"
+    edited.write_text((tmp_path / "cache" / "calibrations" / f"{said['key']}.json").read_text().replace('"offset_lu": ', '"offset_lu": 1'))
+    for name, what in ((edited, "is not a whole one: was it edited?"), (tmp_path / "none.json", "is no file"), ("auto", "must not depend")):
+        done = stemwright("estimate", corpus, "--calibration", name, check=False)
+        assert done.returncode == 2
+        assert what in done.stderr
+    assert ((corpus / "config.toml").read_bytes(), estimates(corpus)) == before
+    other = stemwright(
+        "build", tmp_path / "mixtures", tmp_path / "new corpus", "--model", "htdemucs", "--calibration", said["id"], check=False
+    )
+    assert other.returncode == 2
+    assert "and the stems are separated by htdemucs" in other.stderr
+    assert not (tmp_path / "new corpus").exists()
+
+
+def test_a_corpus_that_a_calibration_was_copied_into_before_keeps_its_rows(here, corpus):
+    """As corpora of earlier versions are: they carry a calibration that their configuration does not name."""
+    said = json.loads(calibrated(here, *SEPARATOR).stdout)
+    stemwright("estimate", corpus, "--calibration", said["id"])
+    after = estimates(corpus)
+    lines = (corpus / "config.toml").read_text().splitlines(keepends=True)
+    (corpus / "config.toml").write_text("".join(line for line in lines if not line.startswith("calibration =")))
+    stemwright("estimate", corpus)
+    assert estimates(corpus) == after
+
+
+def test_a_corpus_given_to_calibrate_uses_the_new_calibration(here, corpus):
+    said = json.loads(calibrated(here, *SEPARATOR, "--corpus", corpus).stdout)
+    assert len(said["kept"]) == 2
+    stemwright("estimate", corpus)
+    assert {row.calibration for row in estimates(corpus)} == {said["id"]}
+
+
+def test_a_balance_is_by_the_calibration_that_is_named(here, tmp_path):
+    song = tmp_path / "song.wav"
+    shutil.move(write_song(tmp_path / "new", 50) / "mixture.wav", song)
+    generic = rows_of_balance(song, *SEPARATOR)
+    said = json.loads(calibrated(here, *SEPARATOR).stdout)
+    (file,) = said["kept"]
+    assert rows_of_balance(song, *SEPARATOR, "--calibration", "none") == generic
+    mine = rows_of_balance(song, *SEPARATOR)
+    assert (
+        mine == rows_of_balance(song, *SEPARATOR, "--calibration", said["id"]) == rows_of_balance(song, *SEPARATOR, "--calibration", file)
+    )
+    assert mine != generic
+    done = stemwright("balance", song, "--separator", "loud_bands:Retrained", "--calibration", file, check=False)
+    assert done.returncode == 1
+    assert "is to loud_bands:Loud, and the stems are separated by loud_bands:Retrained" in done.stderr
+    rules = json.loads(stemwright("rules", song, *SEPARATOR, "--calibration", "none", "--json", check=False).stdout)["songs"]
+    assert rules != json.loads(stemwright("rules", song, *SEPARATOR, "--json", check=False).stdout)["songs"]
 
 
 def test_multitracks_without_mixtures_and_with_other_names_are_taken(here, tmp_path):

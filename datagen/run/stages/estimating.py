@@ -6,7 +6,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
     of all tracks, it measures the features, and estimates only if those of the other shares are there.
     """
     workers = workers.seeing(corpus.folder)
-    taken = () if workers.share else take_up_calibrations(corpus)
+    settled = _settle_calibration(corpus, alone=workers.share is None)
     stems = GroupedRows(corpus.table_rows("stems", Stem), "track_id")
     every = TracksWithStems(stems, GroupedRows(corpus.table_rows("tracks", Track), "id"))
     pairs, share = corpus.config.pairs, workers.share
@@ -75,7 +75,7 @@ def run_estimate(corpus: Corpus, workers: Workers, on_progress: OnProgress | Non
         steps.append(_normalise(corpus, by_track, workers, on_progress, profile))
     if share is not None:
         return of_share(share, "estimate", [outcome for _, outcome in steps], notes)
-    return replace(_finished_together(corpus, "estimate", steps, by_track.stems), notes=(*notes, *taken))
+    return replace(_finished_together(corpus, "estimate", steps, by_track.stems), notes=(*notes, *settled))
 
 
 def _set_aside(corpus: Corpus, wanted: Mapping[str, bool]) -> None:
@@ -173,7 +173,7 @@ def _estimate_balance(
 
 
 def _calibrations(corpus: Corpus, by_track: TracksWithStems) -> Callable[[Sequence[Stem]], Calibration | None]:
-    """The calibration to the separator of a track's stems, of those that the corpus carries; None where it has none."""
+    """The calibration to the separator of a track's stems, as the configuration says; None where there is none."""
     from stemwright.datagen.run.corpus_calibrations import of_corpus
 
     found = of_corpus(corpus)
@@ -182,22 +182,18 @@ def _calibrations(corpus: Corpus, by_track: TracksWithStems) -> Callable[[Sequen
     return lambda stems: found.of_track(by_track.tracks[stems[0].track_id][-1], stems[0])
 
 
-def take_up_calibrations(corpus: Corpus) -> tuple[str, ...]:
-    """Copies the user's calibrations to the separators of a corpus's stems into it; a sentence on each."""
-    from stemwright.datagen.run.corpus_calibrations import take_up
-    from stemwright.separation.balance.kept_calibrations import kept_calibrations, place_of_calibrations
+def _settle_calibration(corpus: Corpus, *, alone: bool) -> tuple[str, ...]:
+    """Takes the calibration that the configuration names into the corpus; what is to be said of it. Raises CorpusError."""
+    from stemwright.datagen.run.corpus_calibrations import settle
 
-    if not kept_calibrations(place_of_calibrations()):
-        return ()
-    by_track = TracksWithStems(
-        GroupedRows(corpus.table_rows("stems", Stem), "track_id"), GroupedRows(corpus.table_rows("tracks", Track), "id")
-    )
-    tracks = by_track.tracks.forward()
-    stems = by_track.stems.forward(slice(None))
-    rows = ((track[-1], stems[track_id][0]) for track_id in stems if (track := tracks.get(track_id)))
-    return tuple(
-        f"levels are by your calibration to {each.origin}, {each.id}, which the corpus now carries" for each in take_up(corpus, rows)
-    )
+    return settle(corpus, partial(_first_stems, corpus), alone=alone)
+
+
+def _first_stems(corpus: Corpus) -> Iterator[tuple[Track, Stem]]:
+    """Each track that has stems, with one of them."""
+    stems: GroupedRows[Stem] = GroupedRows(corpus.table_rows("stems", Stem), "track_id").forward()
+    tracks: GroupedRows[Track] = GroupedRows(corpus.table_rows("tracks", Track), "id").forward()
+    return ((track[-1], stems[track_id][0]) for track_id in stems if (track := tracks.get(track_id)))
 
 
 def _estimate_parts(corpus: Corpus, every: TracksWithStems, workers: Workers, on_progress: OnProgress | None) -> Step:
