@@ -217,6 +217,22 @@ def response(sections: Sequence[torch.Tensor], hz: np.ndarray, sample_rate: int)
     return gain
 
 
+def responses_db(sections: torch.Tensor, hz: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The gain in dB [N, F] of each of the sections [N, 5] by itself, at frequencies [F] in Hz.
+
+    The squared magnitude of (b0, b1, b2) is (b0 + b1 + b2)² - 4 (b0 b1 + 4 b0 b2 + b1 b2) s + 16 b0 b2 s² with s = sin²(w / 2): without
+    complex numbers, and exact at low frequencies, where the powers of cos(w) cancel.
+    """
+    low = np.sin(np.pi * np.asarray(hz) / sample_rate) ** 2
+    b0, b1, b2, a1, a2 = sections.detach().numpy().T[..., None]
+    power = _power(b0, b1, b2, low) / _power(np.ones_like(a1), a1, a2, low)
+    return np.asarray(10.0 * np.log10(np.maximum(power, 1e-18)))
+
+
+def _power(b0: np.ndarray, b1: np.ndarray, b2: np.ndarray, low: np.ndarray) -> np.ndarray:
+    return (b0 + b1 + b2) ** 2 + low * (16.0 * b0 * b2 * low - 4.0 * (b0 * b1 + 4.0 * b0 * b2 + b1 * b2))
+
+
 def check_below_nyquist(name: str, hz: Any, sample_rate: int) -> None:
     """Raises ValueError where a frequency is at or above half the sample rate."""
     if not isinstance(hz, torch.Tensor) and 2.0 * hz >= sample_rate:

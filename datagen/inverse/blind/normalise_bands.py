@@ -11,7 +11,8 @@ raised. It has no step, and no direction comes and goes with the stem, so that t
 Newton steps on the fine spectrum of a result, without rendering; what a compressor does after the eq is met by the next round.
 
 Conventions
-    Spectra and responses are in dB at ``stemwright.datagen.inverse.blind.features.SPECTRUM_HZ``, [B]; power is that of fine bins, [F].
+    Spectra and responses are in dB at ``stemwright.datagen.inverse.blind.features.SPECTRUM_HZ``, [B]. The power in each band of a result is
+    that of groups of fine bins, [B, G]: single bins at low frequencies, ``GROUP_OCTAVES`` at high ones, over which no response bends.
     Gains are in dB, [N].
 """
 
@@ -23,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.datagen.effects import eq
-from stemwright.datagen.effects.dsp.biquads import response
+from stemwright.datagen.effects.deferred import torch
+from stemwright.datagen.effects.dsp import biquads
 from stemwright.datagen.inverse.blind.estimators import Abstained, EqBands
 from stemwright.datagen.inverse.blind.features import SPECTRUM_HZ, fine_spectrum, triangles
 from stemwright.manifests.records import EffectUse
@@ -38,6 +39,7 @@ MOST_GAIN_DB = 23.0
 FULL_STEP_DB = 6.0  # a larger step is taken shorter: far from the goal, gains do not add up
 STEPS, SOLVED_DB = 30, 0.005
 SAMPLE_RATE = 44_100
+GROUP_OCTAVES = 1 / 48
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,11 @@ class StemBands:
 
     def solve(self, audio: Array, sample_rate: int, gains_db: Array) -> Array:
         """The gains [N] with which the equations hold, from the audio [C, T] rendered with the present gains and what follows the eq."""
-        power, hz = fine_spectrum(audio, sample_rate)
-        shapes, _ = triangles(hz, sample_rate)
-        power = power * 10.0 ** (-self._responses(gains_db, hz, sample_rate).sum(0) / 10.0)
+        powers, hz = _grouped(audio, sample_rate)
+        powers = powers * 10.0 ** (-self._responses(gains_db, hz, sample_rate).sum(0) / 10.0)
         gains = np.array(gains_db, float)
         for _ in range(STEPS):
-            spectrum, slopes = self._predicted(power, hz, shapes, gains, sample_rate)
+            spectrum, slopes = self._predicted(powers, hz, gains, sample_rate)
             if self.off_db(spectrum) < SOLVED_DB:
                 break
             matrix = self.effect.T @ (slopes @ self.directions)
@@ -93,16 +94,16 @@ class StemBands:
             gains = np.clip(gains + more, -MOST_GAIN_DB, MOST_GAIN_DB)
         return np.asarray(np.clip(np.round(gains, 3), -MOST_GAIN_DB, MOST_GAIN_DB))
 
-    def _predicted(self, power: Array, hz: Array, shapes: Array, gains_db: Array, sample_rate: int) -> tuple[Array, Array]:
-        """The spectrum [B] of a power [F] through these gains, and its change per dB of each band, [B, N]: 0 where it does not count."""
+    def _predicted(self, powers: Array, hz: Array, gains_db: Array, sample_rate: int) -> tuple[Array, Array]:
+        """The spectrum [B] of powers [B, G] through these gains, and its change per dB of each band, [B, N]: 0 where it does not count."""
         responses = self._responses(gains_db, hz, sample_rate)
         slopes = (self._responses(gains_db + 0.5, hz, sample_rate) - responses) / 0.5
-        through = power * 10.0 ** (responses.sum(0) / 10.0)
-        energy = shapes @ through
+        through = powers * 10.0 ** (responses.sum(0) / 10.0)
+        energy = through.sum(1)
         with np.errstate(divide="ignore"):
             spectrum = 10.0 * np.log10(energy)
         spectrum[~(energy > 0.0)] = np.nan
-        change = (shapes @ (through[:, None] * slopes.T)) / np.maximum(energy, 1e-30)[:, None]
+        change = (through @ slopes.T) / np.maximum(energy, 1e-30)[:, None]
         there = self.counts & np.isfinite(spectrum)
         change[~there] = 0.0
         change[there] -= change[there].mean(0)
@@ -122,14 +123,14 @@ class StemBands:
 
     def _responses(self, gains_db: Array, hz: Array, sample_rate: int) -> Array:
         """The response of each band in dB, [N, F]."""
-        found = np.zeros((len(self.hz), len(hz)))
-        for index, gain_db in enumerate(gains_db):
-            if gain_db != 0.0:
-                alone = np.where(np.arange(len(self.hz)) == index, gain_db, 0.0)
-                use = self.chain(alone)[self._place(index)[0]]
-                sections = eq.sections(eq.Settings(**use.settings), sample_rate)
-                found[index] = 20.0 * np.log10(np.abs(response(sections, hz, sample_rate)) + 1e-9)
-        return found
+        gains, places, widths = (np.asarray(values, float) for values in (gains_db, *self._written()))
+        bells = biquads.peak(gains[1:-1], places[1:-1], widths[1:-1], sample_rate)
+        low, high = (biquads.shelf(gains[at], places[at], widths[at], sample_rate, high=at != 0) for at in (0, -1))
+        return biquads.responses_db(torch.cat([low[None], bells, high[None]]), hz, sample_rate)
+
+    def _written(self) -> tuple[Array, Array]:
+        """Places and widths of the bands as settings have them, [N] each."""
+        return np.round(self.hz, 2), np.round(self.q, 3)
 
     def _place(self, index: int) -> tuple[int, str]:
         """The equaliser and the band of it that a band is: the outer ones are the shelves of the first, the peaks alternate."""
@@ -140,8 +141,17 @@ class StemBands:
     def chain(self, gains_db: Array) -> list[EffectUse]:
         """The equalisers with these gains."""
         settings: list[dict[str, float | bool | str]] = [{} for _ in range(EQUALISERS)]
-        for index, gain_db in enumerate(gains_db):
+        for index, values in enumerate(zip(gains_db, *self._written(), strict=True)):
             number, band = self._place(index)
-            settings[number] |= {f"{band}_gain_db": float(gain_db), f"{band}_hz": round(float(self.hz[index]), 2)}
-            settings[number][f"{band}_q"] = round(float(self.q[index]), 3)
+            settings[number] |= {f"{band}_{name}": float(value) for name, value in zip(("gain_db", "hz", "q"), values, strict=True)}
         return [EffectUse(effect="eq", settings=one) for one in settings]
+
+
+def _grouped(audio: Array, sample_rate: int) -> tuple[Array, Array]:
+    """The power of audio [C, T] in each band, group by group [B, G], and the mean frequencies of the groups [G] in Hz."""
+    power, hz = fine_spectrum(audio, sample_rate)
+    shapes, _ = triangles(hz, sample_rate)
+    groups = np.round(np.log2(np.maximum(hz, hz[1])) / GROUP_OCTAVES)
+    starts = np.flatnonzero(np.diff(groups, prepend=-np.inf))
+    sizes = np.diff(starts, append=len(hz))
+    return np.add.reduceat(shapes * power, starts, axis=1), np.add.reduceat(hz, starts) / sizes
