@@ -122,8 +122,8 @@ def write_songs(folder: Path, seeds: Mapping[str, range], kept: Path) -> Path:
 
 
 def corpus_of(work: Path, seeds: Mapping[str, range], pairs: dict[str, Any]) -> Corpus:
-    """The corpus of the songs with its mix pairs, in a folder of ``work`` that says how many songs; made unless it is there whole."""
-    folder = work / f"corpus {'+'.join(str(len(numbers)) for numbers in seeds.values())}"
+    """The corpus of the songs with its mix pairs, in a folder of ``work`` that says which songs; made unless it is there whole."""
+    folder = work / f"corpus {' '.join(f'{split} {numbers[0]}-{numbers[-1]}' for split, numbers in seeds.items())}"
     done = folder.with_name(f"{folder.name}.done")
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from engineered_songs import STEMS, corpus_of
 from mixer_training import Material, centred, gathered, ratio_of, rms, shown, song_errors, train_on_labels
-from results import publish
+from results import report
 from train_console import DATA_RATE, FIRST_TEST, FIRST_TRAIN, pairs_of
 
 from stemwright.datagen.dataset.loader import PairDataset
@@ -141,12 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "",
         *rows_of(outcomes, mean),
     ]
-    body = "\n".join(lines)
-    print(body)
     if options.write:
         drawn(outcomes, rms(mean))
-        given = f"--songs {options.songs} --held-out {options.held_out} --steps {options.steps} --seeds {options.seeds}"
-        publish("Errors of labels", f"python benchmarks/label_error.py --work FOLDER {given} --write", body)
+    given = f"--songs {options.songs} --held-out {options.held_out} --steps {options.steps} --seeds {options.seeds}"
+    report("Errors of labels", f"python benchmarks/label_error.py --work FOLDER {given} --write", "\n".join(lines), write=options.write)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,13 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
+def report(name: str, command: str, body: str, *, write: bool) -> None:
+    """Prints what a benchmark found, and publishes it if that is wanted."""
+    print(body)
+    if write:
+        publish(name, command, body)
+
+
 def publish(name: str, command: str, body: str) -> None:
     """Replaces the section of one benchmark, or appends it if it is new. ``body`` is Markdown."""
     text = RESULTS.read_text() if RESULTS.exists() else HEAD

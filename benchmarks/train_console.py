@@ -53,7 +53,7 @@ from mixer_training import (
     true_gains_db,
 )
 from musical_levels import musical_levels
-from results import publish
+from results import report
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -311,12 +311,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *made_up_section(options.work, held_out, results),
         *(free_section(options.work, options.free, answers) if options.free else ()),
     ]
-    body = "\n".join(lines)
-    print(body)
-    if options.write:
-        given = f"--songs {options.songs} --held-out {options.held_out} --label-steps {options.label_steps} --mix-steps {options.mix_steps}"
-        free = " --free FREE" if options.free else ""
-        publish("Training a mixing console", f"python benchmarks/train_console.py --work FOLDER {given}{free} --write", body)
+    given = f"--songs {options.songs} --held-out {options.held_out} --label-steps {options.label_steps} --mix-steps {options.mix_steps}"
+    command = f"python benchmarks/train_console.py --work FOLDER {given}{' --free FREE' if options.free else ''} --write"
+    report("Training a mixing console", command, "\n".join(lines), write=options.write)
 
 
 if __name__ == "__main__":

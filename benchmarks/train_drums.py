@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from corpora import kept_corpus
 from mix_wave_u_net import OUTPUT_FRAMES, MixWaveUNet, centre
-from results import publish
+from results import report
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -195,11 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "",
         *rows_of(found),
     ]
-    body = "\n".join(lines)
-    print(body)
-    if options.write:
-        given = f" WORK --music FREE --minutes {options.minutes:g} --width {options.width} --levels {options.levels}"
-        publish("Training a Mix-Wave-U-Net on emitted drum pairs", f"python benchmarks/train_drums.py{given} --write", body)
+    given = f"WORK --music FREE --minutes {options.minutes:g} --width {options.width} --levels {options.levels}"
+    command = f"python benchmarks/train_drums.py {given} --write"
+    report("Training a Mix-Wave-U-Net on emitted drum pairs", command, "\n".join(lines), write=options.write)
 
 
 if __name__ == "__main__":

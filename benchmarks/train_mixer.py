@@ -30,7 +30,7 @@ import corpora
 import numpy as np
 import torch
 from mixer_training import NAMES, Answer, gathered, judged, placed, songs_of, table, train_on_labels, true_gains_db
-from results import publish
+from results import report
 from torch import Tensor
 
 from stemwright.datagen.dataset.loader import PairDataset
@@ -149,13 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.dataset and options.write:
         parser.error("--write is for the synthetic songs; leave it out with --dataset")
     network, facts, body = trained_on_dataset(options.dataset, options.steps) if options.dataset else trained_on_songs(options)
-    print(body)
+    given = f"--songs {options.songs} --held-out {options.held_out} --steps {options.steps}"
+    report("Training a mixer on emitted pairs", f"python benchmarks/train_mixer.py {given} --write", body, write=options.write)
     if options.save:
         save_mixer(options.save, network, facts)
         print(f"weights: {options.save}, {', '.join(facts.names)}, trained on {facts.trained_on}")
-    if options.write:
-        given = f" --songs {options.songs} --held-out {options.held_out} --steps {options.steps}"
-        publish("Training a mixer on emitted pairs", f"python benchmarks/train_mixer.py{given} --write", body)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from removal_networks import (
     si_sdr,
 )
 from removal_training import train_rider
-from results import publish
+from results import report
 from torch import Tensor, nn
 
 from stemwright.datagen.dataset.loader import PairDataset
@@ -190,10 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             *removal_rows(others),
         ]
     )
-    print(body)
-    if options.write:
-        given = f" WORK --music FREE --synthetic {options.synthetic} --minutes {options.minutes:g}"
-        publish("Training an effect remover on emitted pairs", f"python benchmarks/train_removal.py{given} --write", body)
+    command = f"python benchmarks/train_removal.py WORK --music FREE --synthetic {options.synthetic} --minutes {options.minutes:g} --write"
+    report("Training an effect remover on emitted pairs", command, body, write=options.write)
 
 
 if __name__ == "__main__":
