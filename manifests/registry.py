@@ -24,7 +24,7 @@ import difflib
 import importlib
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
 from typing import Any, Generic, TypeVar, cast
@@ -159,11 +159,18 @@ class Registry(Mapping[str, T], Generic[T]):
         names = list(self)
         if not names:
             return f"there is no {self.what} {name!r}; no installed package provides one"
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0] if isinstance(name, str) else names[0]
+        near = _nearest(name, names) if isinstance(name, str) else names[0]
         return f"there is no {self.what} {name!r}; did you mean {near!r}? The {self.plural} are {', '.join(names)}"
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, ExtensionWarning, stacklevel=3)
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """The name that is meant: one that it begins with or is the beginning of, as eq of equalizer, else the one that is spelt most alike."""
+    lower = name.lower()
+    whole = [each for each in names if lower and (lower.startswith(each) or each.startswith(lower))]
+    return max(whole, key=len) if whole else difflib.get_close_matches(lower, names, n=1, cutoff=0.0)[0]
 
 
 def load(reference: str) -> Any:

@@ -103,7 +103,7 @@ def test_stems_of_other_rates_lengths_and_channels_are_mixed(song, folder, tmp_p
     [
         ("[]", "expected JSON with stems"),
         ("{", "cannot be read as a preset"),
-        ('{"stems": {"vocals": [{"effect": "equaliser", "settings": {}}]}}', "equaliser.*did you mean"),
+        ('{"stems": {"vocals": [{"effect": "equaliser", "settings": {}}]}}', "preset.json, vocals: .*equaliser.*did you mean 'eq'"),
         ('{"stems": {"vocals": [{"effect": "eq", "settings": {"peak1_gain_db": 99}}]}}', "peak1_gain_db"),
         ('{"stems": {"vocals": 3}}', "preset.json"),
         ('{"stems": {}}', "nothing to mix"),

@@ -123,8 +123,19 @@ def test_where_no_stem_is_sent_to_a_room_nothing_of_it_is_determined() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"send": "hall"}, "expected send room or reverb, or none"), ({"send": "room", "bus": ["eq"]}, "mix bus")]
+    ("console", "options", "message"),
+    [
+        (["fader"], {"send": "hall"}, "expected send room or reverb, or none"),
+        (["fader"], {"send": "room", "bus": ["eq"]}, "mix bus"),
+        (
+            {"drums": ["fader"], "vocals": ["room", "fader"]},
+            {"send": "room"},
+            "a room of its own for vocals cannot be determined by this fit",
+        ),
+    ],
 )
-def test_a_send_that_cannot_be_found_is_refused(options: dict[str, Any], message: str, stems: Stems, mixture: torch.Tensor) -> None:
+def test_a_send_that_cannot_be_found_is_refused(
+    console: Any, options: dict[str, Any], message: str, stems: Stems, mixture: torch.Tensor
+) -> None:
     with pytest.raises(ValueError, match=message):
-        fit_console(mixture, stems, RATE, ["fader"], **options)
+        fit_console(mixture, stems, RATE, console, **options)

@@ -62,6 +62,8 @@ class Preset:
     @classmethod
     def read(cls, path: Path) -> Preset:
         """Reads a JSON preset. Raises UsageError for another file, an unknown effect (naming the nearest) or a setting out of its range."""
+        if not path.is_file():
+            raise UsageError(f"{path}: no such file; expected a preset, as stemwright fit --save writes it")
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -69,8 +71,8 @@ class Preset:
         if not isinstance(found, Mapping) or not isinstance(found.get("stems"), Mapping):
             raise UsageError(f"{path} is no preset: expected JSON with stems, as stemwright fit --save writes it")
         try:
-            stems = {str(name): _chain(chain) for name, chain in found["stems"].items()}
-            bus = _chain(found.get("bus", []))
+            stems = {str(name): _chain(chain, f"{path}, {name}") for name, chain in found["stems"].items()}
+            bus = _chain(found.get("bus", []), f"{path}, bus")
             send = _send(found["send"], path) if "send" in found else None
             rate, lags = int(found.get("sample_rate", 44_100)), {str(name): int(lag) for name, lag in found.get("lags", {}).items()}
             channels = int(found.get("channels", 1))
@@ -118,7 +120,7 @@ def _send(plain: Mapping[str, Any], path: Path) -> SharedRoom:
     from stemwright.datagen.inverse.console.reverberation import Feed
     from stemwright.datagen.inverse.console.shared_room import SENDS, SharedRoom
 
-    [(effect, settings)] = _chain([{"effect": plain["effect"], "settings": plain["settings"]}])
+    [(effect, settings)] = _chain([{"effect": plain["effect"], "settings": plain["settings"]}], f"{path}, send")
     if effect not in SENDS:
         raise UsageError(f"{path}: expected a send to {' or '.join(SENDS)}, got one to {effect}")
     gains_db = {str(name): float(value) for name, value in plain["gains_db"].items()}
@@ -148,8 +150,11 @@ def response_path(path: Path) -> Path:
     return path.with_suffix(RESPONSE)
 
 
-def _chain(uses: Any) -> tuple[Use, ...]:
-    return tuple((effect.NAME, settings) for effect, settings in resolve_chain(uses))
+def _chain(uses: Any, where: str) -> tuple[Use, ...]:
+    try:
+        return tuple((effect.NAME, settings) for effect, settings in resolve_chain(uses))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:

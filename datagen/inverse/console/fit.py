@@ -95,7 +95,7 @@ def fit_console(
     the bus has no effects. Returns the ``Console``: ``chains`` by stem, ``bus``, ``error_db``, ``rows()`` with each setting and its
     confidence, and ``mix(stems, sample_rate)``. A pruned effect that is among ``unclear`` of its chain may have been used all the same.
     Raises ValueError for shapes that differ, a silent mixture, only silent stems, NaN, unknown effects, and a ``send`` or ``ride_s`` that
-    is none of these, does not reach to the end of the mixture, or is beside effects of the bus.
+    is none of these, does not reach to the end of the mixture, or is beside effects of the bus; for a ``send`` beside a room in a chain.
 
     >>> import numpy, stemwright as sw
     >>> vocals, drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 44_100))
@@ -108,7 +108,7 @@ def fit_console(
     names = {name: _with_fader(console[name] if isinstance(console, Mapping) else console) for name in dry}
     every = {effect for chain in (*names.values(), bus) for effect in chain}
     whole = bool(send or ride_s) or any(EFFECTS[effect].TRAITS & {"late", "stochastic"} for effect in every)
-    check_send(send, bus)
+    check_send(send, bus, names)
     check_ride(ride_s, target.shape[-1] / sample_rate, bus)
     report = _Report(on_progress, 4 + 2 * TURNS + bool(bus) + bool(send))
     report("alignment")

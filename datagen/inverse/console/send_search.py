@@ -6,7 +6,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,6 +16,7 @@ from stemwright.datagen.inverse.console.fitted_console import shifted
 from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSearchResult, ConsoleSettings
 from stemwright.datagen.inverse.console.preparation import prepared
 from stemwright.datagen.inverse.console.shared_room import CALLED, SENDS, shared_room
+from stemwright.datagen.inverse.effect_roles import has
 from stemwright.manifests.usage import UsageError
 
 ROUNDS = 2  # of room and chains
@@ -23,12 +24,21 @@ ROUNDS = 2  # of room and chains
 Stems = Mapping[str, torch.Tensor]
 
 
-def check_send(send: str, bus: object) -> None:
-    """Raises UsageError for a reverb that cannot be found, or one beside effects of the bus."""
+def check_send(send: str, bus: object, chains: Mapping[str, Sequence[str]]) -> None:
+    """Raises UsageError for a reverb that cannot be found, one beside effects of the bus, or one beside a room in the chain of a stem.
+
+    What a stem gets of a room in its chain and what it sends to a shared one are both noise that decays: the mixture has their sum.
+    """
     if send and CALLED.get(send, send) not in SENDS:
         raise UsageError(f"expected send {' or '.join((*SENDS, *CALLED))}, or none; got {send!r}")
     if send and bus:
         raise UsageError("a shared room is found only without effects on the mix bus; leave out one of them")
+    own = [name for name, chain in chains.items() if any(has(effect, "stochastic") for effect in chain)]
+    if send and own:
+        raise UsageError(
+            f"a shared room beside a room of its own for {', '.join(own)} cannot be determined by this fit: of both, the mixture holds only "
+            "the sum. Leave out one of them"
+        )
 
 
 def search_with_room(
