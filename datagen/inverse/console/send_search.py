@@ -36,7 +36,7 @@ def check_send(send: str, bus: object, chains: Mapping[str, Sequence[str]]) -> N
     own = [name for name, chain in chains.items() if any(has(effect, "stochastic") for effect in chain)]
     if send and own:
         raise UsageError(
-            f"a shared room beside a room of its own for {', '.join(own)} cannot be determined by this fit: of both, the mixture holds only "
+            f"a shared room beside a room of its own for {', '.join(own)} cannot be determined by this fit: of both, the mixture has only "
             "the sum. Leave out one of them"
         )
 
