@@ -162,8 +162,8 @@ def _without_sends(field: pa.Field) -> pa.Field:
 
 def test_a_room_is_a_reverb_here_and_a_reverb_a_room_in_a_fit() -> None:
     assert only("remix", {"mode": "console", "sends": ["room"]}) == only("remix", {"mode": "console", "sends": ["reverb"]})
-    check_send("reverb", ())
-    check_send("room", ())
+    check_send("reverb", (), {"vocals": ("reverb", "fader")})
+    check_send("room", (), {"vocals": ("eq", "fader")})
     with pytest.raises(ValueError, match="each effect once"):
         only("remix", {"mode": "console", "sends": ["room", "reverb"]})
 
