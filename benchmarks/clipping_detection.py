@@ -20,7 +20,8 @@ expected more even over songs, found 65 %. With the number of tops an excursion 
 low bit rates, 62 %. With curvatures four samples away: 45 %. With the width as a measure: 61 %. With all of these: 50 %. Ten songs are too
 few for more than five. With the tops above against those inside: 65 %.
 For limiters without look-ahead: the steps up to flat tops against those down, expected above 3 (their tops end round) against 1 of
-clippers; found 0.9 to 2.8 (median 1.3) against 0.4 to 1.8. No use.
+clippers; found 0.9 to 2.8 (median 1.3) against 0.4 to 1.8. The same of tops of three samples and more, counted instead of added, over both
+polarities and channels: 2 to 10 against 0.8 to 1.3, which is used. In lossy copies the samples that rise and fall near the ceiling: no use.
 """
 
 from __future__ import annotations

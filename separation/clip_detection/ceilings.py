@@ -12,16 +12,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.separation.clip_detection.evidence import FoundCeiling, blurred_ceilings, exact_ceilings
+from stemwright.separation.clip_detection.evidence import FoundCeiling, blurred_ceilings, exact_ceilings, rounds_off
 from stemwright.separation.clip_detection.levels import Levels, LevelTally, pooled
 
 LIKELY = 0.8  # logit: 0.69. Of unclipped songs that were left out of a fit, 99.5 % are below 0.77, and all below 1.06 (``--fit``)
 NOT_UNLIKELY = -2.0  # with the others' evidence
 SAME, ANOTHER = 0.04, 0.1  # logarithms of ratios of levels: about one ceiling, and two piles rather than one that is split
+Piles: TypeAlias = tuple[list[FoundCeiling], list[FoundCeiling]]  # of clipping, and of something else
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,10 @@ class ClippingTally:
     def found(self) -> tuple[Clipping, ...]:
         """What was found so far, one result a channel."""
         levels = [[self._tally.levels(channel, polarity) for polarity in (1, 0)] for channel in range(self._num_channels)]
+        exact = _exact(levels)
         together = _together(levels)
-        return tuple(_channel(low, high, together) for low, high in levels)
+        sides = [[_side(one, *piles, together) for one, piles in zip(*both, strict=True)] for both in zip(levels, exact, strict=True)]
+        return tuple(_channel(below, above, low.num_frames, together) for (below, above), (low, _) in zip(sides, levels, strict=True))
 
 
 def clipping_of(blocks: Iterable[NDArray[np.floating]]) -> tuple[Clipping, ...]:
@@ -79,9 +83,24 @@ def _near(one: FoundCeiling, other: FoundCeiling, distance: float) -> bool:
     return abs(math.log(one.level / other.level)) < distance
 
 
-def _side(levels: Levels, together: list[FoundCeiling]) -> list[FoundCeiling]:
-    """The ceilings of one polarity, the outermost first."""
-    found, others = exact_ceilings(levels)
+def _exact(levels: list[list[Levels]]) -> list[list[Piles]]:
+    """The exact ceilings of each channel and polarity, of clipping and of something else.
+
+    Where flat tops of all of them tell a limiter without look-ahead, every one is of something else, everywhere.
+    """
+    exact = [[exact_ceilings(one) for one in both] for both in levels]
+    polarities = [
+        [(both[side], each.level) for both, piles in zip(levels, exact, strict=True) for each in piles[side][0]] for side in range(2)
+    ]
+    if not rounds_off(polarities):
+        return exact
+    every = [each for both in exact for piles in both for side in piles for each in side]
+    return [[([], every) for _ in both] for both in exact]
+
+
+def _side(levels: Levels, exact: list[FoundCeiling], others: list[FoundCeiling], together: list[FoundCeiling]) -> list[FoundCeiling]:
+    """The ceilings of one polarity, the outermost first; none near the levels of something else."""
+    found = list(exact)
     for each in [] if found else blurred_ceilings(levels):
         if any(_near(each, other, SAME) for other in others) or any(_near(each, other, ANOTHER) for other in found):
             continue
@@ -91,9 +110,8 @@ def _side(levels: Levels, together: list[FoundCeiling]) -> list[FoundCeiling]:
     return sorted(found, key=lambda each: -each.level)
 
 
-def _channel(low: Levels, high: Levels, together: list[FoundCeiling]) -> Clipping:
-    """The result of one channel from the counts of its lower and upper half."""
-    below, above = _side(low, together), _side(high, together)
+def _channel(below: list[FoundCeiling], above: list[FoundCeiling], num_frames: int, together: list[FoundCeiling]) -> Clipping:
+    """The result of one channel from the ceilings of its lower and upper half."""
     every = [*below, *above]
     if not every:
         return Clipping()
@@ -102,7 +120,7 @@ def _channel(low: Levels, high: Levels, together: list[FoundCeiling]) -> Clippin
     return Clipping(
         ceiling_low=-below[0].level if below else 0.0,
         ceiling_high=above[0].level if above else 0.0,
-        share=min(1.0, sum(each.num_clipped for each in every) / max(low.num_frames, 1)),
+        share=min(1.0, sum(each.num_clipped for each in every) / max(num_frames, 1)),
         confidence=1.0 / (1.0 + math.exp(-logit)),
         spread=max(each.spread for each in every),
         ceilings_low=tuple(-each.level for each in below),

@@ -5,11 +5,12 @@ Of each channel and polarity there are, on a logarithmic scale of levels:
     time T(u)         samples at or above u
     excursions N(u)   upward crossings of u
     tops              local maxima by height, and their mean curvature
+    rounded           flat tops on each level that begin steeper than they end, and those that end steeper
 
 T(u) / N(u) is the mean duration of an excursion, and T(u) - N(u) the pairs of neighbours that are both above u (Rice).
 
 Conventions
-    Audio is float [C, T], full scale 1.0, in blocks of any length. Memory is 9 MB a channel, whatever the length.
+    Audio is float [C, T], full scale 1.0, in blocks of any length. Memory is 12 MB a channel, whatever the length.
     Polarity 0 is the upper, 1 the lower, whose samples count by magnitude; 2 is the sum of both. Levels go from ``FLOOR`` (-72 dBFS) to
     ``TOP`` (+36 dBFS); samples outside count nowhere.
     The scale is that of the float32's own bits, whose upper ones are a piecewise linear logarithm: ``FINE`` steps an octave (0.006 to
@@ -33,6 +34,8 @@ FLOOR, TOP = 2.0**-12, 2.0**6
 FINE, COARSE = 1 << 13, 1 << 7
 OCTAVES = 18
 EDGE = 3
+LONG, FLAT_STEPS = 3, 4  # samples of a flat top whose shape is seen, and how many fine steps they may differ by
+STEEPER = 1.5  # times the step at the other end of a flat top
 CLOSE = 16  # frames, 0.36 ms: no limiter with look-ahead touches its ceiling so soon again
 _FINE_SHIFT, _COARSE_SHIFT = 10, 16  # 23 bits of mantissa - 13 and - 7
 _FLOOR_BITS = int(np.float32(FLOOR).view(np.int32))
@@ -62,13 +65,14 @@ def fine_level(index: float | NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 @njit(nogil=True)
-def _count(x, start, time, crossings, tops, recent, close):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def _count(x, start, time, crossings, tops, recent, close, rounded, state):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Counts the samples of x from ``EDGE`` to len(x) - EDGE; its neighbours on both sides are known. x begins at frame ``start``."""
     bits = x.view(np.int32)
     mask = 0x7FFFFFFF
     before = (bits[EDGE - 1] & mask) - _FLOOR_BITS
     last = (before >> _FINE_SHIFT) + 1 if 0 <= before < _NUM_FINE << _FINE_SHIFT else 0  # 0: on no step
     last_side = 1 if bits[EDGE - 1] < 0 else 0
+    run, first, rise = int(state[0]), int(state[1]), state[2]  # samples about a level since it was entered, its step, the way into it
     for n in range(EDGE, len(x) - EDGE):
         side = 1 if bits[n] < 0 else 0
         above = (bits[n] & mask) - _FLOOR_BITS
@@ -90,7 +94,19 @@ def _count(x, start, time, crossings, tops, recent, close):  # type: ignore[no-u
                 if start + n - recent[side, step - 1] <= CLOSE:
                     close[side, step - 1] += 1
                 recent[side, step - 1] = start + n
+        if run > 0 and side == last_side and abs(step - first) <= FLAT_STEPS:
+            run += 1
+        else:
+            if run >= LONG and (side != last_side or step < first):
+                fall = abs(x[n] - x[n - 1])
+                if rise > STEEPER * fall:
+                    rounded[last_side, first - 1, 0] += 1
+                elif fall > STEEPER * rise:
+                    rounded[last_side, first - 1, 1] += 1
+            run = 1 if step > previous else 0
+            first, rise = step, abs(x[n] - x[n - 1])
         last, last_side = step, side
+    state[0], state[1], state[2] = run, first, rise
 
 
 @dataclass(frozen=True)
@@ -102,6 +118,7 @@ class Levels:
     excursions: Counts  # [fine + 1], upward crossings of it
     close: Counts  # [fine], tops on a step that follow another one there within ``CLOSE`` frames
     tops: Sums  # [coarse + 1, 3], sums over all tops below each step: differences are sums over bands
+    rounded: Counts  # [fine, 2], flat tops on a step that begin steeper than they end, and the reverse
 
 
 class LevelTally:
@@ -114,6 +131,8 @@ class LevelTally:
         self._tops = np.zeros((num_channels, 2, _NUM_COARSE, 3))
         self._recent = np.full((num_channels, 2, _NUM_FINE), -CLOSE, np.int64)  # frame of the last top on each step
         self._close = np.zeros((num_channels, 2, _NUM_FINE), np.int64)
+        self._rounded = np.zeros((num_channels, 2, _NUM_FINE, 2), np.int32)
+        self._state = np.zeros((num_channels, 3))
         self._rest = np.zeros((num_channels, 0), np.float32)
 
     def add(self, block: NDArray[np.floating]) -> None:
@@ -128,8 +147,8 @@ class LevelTally:
         self._rest = joined[:, -2 * EDGE :].copy()
         if joined.shape[1] > 2 * EDGE:
             for channel, x in enumerate(joined):
-                counts = (each[channel] for each in (self._time, self._crossings, self._tops, self._recent, self._close))
-                _count(x, start, *counts)
+                counts = (self._time, self._crossings, self._tops, self._recent, self._close, self._rounded, self._state)
+                _count(x, start, *(each[channel] for each in counts))
 
     def levels(self, channel: int, polarity: int) -> Levels:
         """The counts of a channel so far, of one polarity or (2) of both."""
@@ -143,6 +162,7 @@ class LevelTally:
             crossings.cumsum(),
             self._close[channel, sides].sum(axis=0),
             np.concatenate([np.zeros((1, 3)), tops.cumsum(axis=0)]),
+            self._rounded[channel, sides].sum(axis=0, dtype=np.int64),
         )
 
 
@@ -154,4 +174,5 @@ def pooled(levels: list[Levels]) -> Levels:
         np.sum([each.excursions for each in levels], axis=0),
         np.sum([each.close for each in levels], axis=0),
         np.sum([each.tops for each in levels], axis=0),
+        np.sum([each.rounded for each in levels], axis=0),
     )

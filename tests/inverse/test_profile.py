@@ -275,3 +275,16 @@ def test_a_number_that_is_zero_is_seldom_detected_and_a_large_one_mostly():
     assert found[y == 0.0].mean() <= 0.16  # 0.1, and two standard errors of 60 and 200 songs
     assert found[y == 9.0].mean() > 0.8
     assert replace(fit, left_out=replace(fit.left_out, true=fit.left_out.true + 1.0)).detection_threshold == math.inf
+
+
+@pytest.mark.parametrize("songs", [4, 6])
+def test_few_songs_are_no_reason_to_detect_more_often(songs):
+    rng = np.random.default_rng(5)
+    found = []
+    for _ in range(60):
+        own = rng.normal(0.0, 0.6, songs + 8)
+        y = np.tile([0.0, 2.0, 5.0, 9.0], (songs, 1))
+        x = np.stack([np.sqrt(1.0 + y) + own[:songs, None], rng.normal(size=y.shape)], -1)
+        fit = fit_regression(x.reshape(-1, 2), y.ravel(), np.repeat(np.arange(songs), 4))
+        found += [fit.detected(fit(np.array([1.0 + other, rng.normal()]))) for other in own[songs:]]
+    assert np.mean(found) <= 0.13  # 0.1 and a standard error; the largest of so few is exceeded by one of songs + 1

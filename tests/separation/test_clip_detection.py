@@ -50,6 +50,7 @@ def test_counts_are_those_of_numpy_in_blocks_of_any_length(music):
             np.testing.assert_array_equal(counts.time, others.time)
             np.testing.assert_array_equal(counts.excursions, others.excursions)
             np.testing.assert_array_equal(counts.close, others.close)
+            np.testing.assert_array_equal(counts.rounded, others.rounded)
             np.testing.assert_allclose(counts.tops, others.tops, rtol=1e-9)
             step = int(fine_index(0.2))
             above = sign * music[channel] >= fine_level(step)
@@ -125,6 +126,47 @@ def test_what_is_limited_is_not_called_clipped_in_a_lossy_copy(music):
     limited = limiter.apply(torch.from_numpy(2 * music), RATE, limiter.Settings(ceiling_db=-6.0, release_ms=80.0)).numpy()
     for audio in (music, limited, 0.6 * np.tanh(1.5 * music)):
         assert all(found.confidence == 0 for found in sw.detect_clipping(coded(audio), RATE))
+
+
+def song_of_tones() -> Audio:
+    """Tones that beat, louder and softer, [2, 5 s]: smooth tops of many samples, as those of music."""
+    time = np.arange(5 * RATE) / RATE
+    tones = sum(
+        np.sin(2 * np.pi * hz * time + number) / (1.0 + 0.2 * number) for number, hz in enumerate((83.0, 110.3, 277.7, 391.1, 661.9))
+    )
+    level = 0.12 * (1.0 + 0.7 * np.sin(2 * np.pi * 0.9 * time))
+    return np.stack([level * tones, level[::-1] * tones]).astype(np.float32)
+
+
+def without_look_ahead(audio: Audio, ceiling: float, release_s: float) -> Audio:
+    """A limiter of its own: the gain falls at once, and recovers exponentially."""
+    needed = np.minimum(1.0, ceiling / np.maximum(np.abs(audio).max(axis=0), 1e-9))
+    gain, kept = np.empty_like(needed), 1.0
+    for place, most in enumerate(needed.tolist()):
+        kept = min(most, 1.0 - (1.0 - kept) * float(np.exp(-1.0 / (release_s * RATE))))
+        gain[place] = kept
+    return (audio * gain).astype(np.float32)
+
+
+@pytest.mark.parametrize("release_s", [0.03, 0.2])
+def test_a_limiter_without_look_ahead_is_no_clipper(release_s):
+    sound = song_of_tones()
+    ceiling = 0.5 * float(np.abs(sound).max())
+    limited = without_look_ahead(sound, ceiling, release_s)
+    settings = limiter.Settings(ceiling_db=20.0 * float(np.log10(ceiling)), release_ms=1000.0 * release_s, lookahead_ms=0.0)
+    for audio in (limited, sixteen(limited), limiter.apply(torch.from_numpy(sound), RATE, settings).numpy()):
+        assert not any(found.share for found in sw.detect_clipping(audio, RATE))
+    assert all(found.confidence > 0.8 for found in sw.detect_clipping(sound.clip(-ceiling, ceiling), RATE))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_clipped_waves_that_rise_slowly_and_fall_at_once_are_found(sign):
+    time = np.arange(3 * RATE) / RATE
+    saw = sign * ((110.3 * time % 1.0) - 0.5 + 0.3 * (220.9 * time % 1.0))[None]
+    saw = (saw * (1.0 + 0.4 * np.sin(3.0 * time))).astype(np.float32)
+    for audio in (saw.clip(-0.4, 0.4), saw.clip(-9.0, 0.4)):
+        (found,) = sw.detect_clipping(audio, RATE)
+        assert found.ceiling_high == pytest.approx(0.4, rel=1e-3)
 
 
 def test_where_nothing_can_be_known_nothing_is_named():

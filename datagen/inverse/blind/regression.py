@@ -7,7 +7,8 @@
                   out, of the rows of other groups that are near (a narrower kernel): some songs are harder than others
     trusted       the answers of least uncertainty, as many as have a mean error within a tolerance when their group is left out, a standard
                   error over groups added: few groups prove little, and the largest number that passes is a lucky one
-    detected      numbers that exceed their uncertainty by more than those of rows that are 0 do when their group is left out
+    detected      numbers that exceed their uncertainty by more than those of rows that are 0 do when their group is left out; of few rows
+                  the largest is no bound, so that one by Student's t is kept as well
 
 Conventions
     x is [N, P], y and groups are [N]. A group must not be on both sides of a split (the rows of one song). Standardised features are kept
@@ -17,6 +18,7 @@ Conventions
 References
     Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, equations 2.25, 2.26 and 5.10 to 5.12 (leaving out).
     Vovk, Gammerman and Shafer 2005, Algorithmic Learning in a Random World: the conformal quantile.
+    Hahn and Meeker 1991, Statistical Intervals: the bound for one further value of a normal distribution, by Student's t; as recalled.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+from scipy.stats import t as student_t
 
 from stemwright.datagen.inverse.confidence import confidence_of_estimate, half_interval
 
@@ -124,14 +127,16 @@ class Regression:
     @property
     def detection_threshold(self) -> float:
         """How many times its uncertainty a number has to be, on the scale of z: a conformal quantile of the rows whose number is 0, the
-        largest of few. Infinite without such rows.
+        largest of few, and at least the bound that the next of a normal distribution is below, which with few rows is higher. Infinite
+        with fewer than two such rows.
         """
         zeros = self.left_out.true == 0.0
-        if not zeros.any():
+        if zeros.sum() < 2:
             return math.inf
         scores = np.sort(_scaled(self.left_out.found[zeros]) / np.maximum(self.left_out.uncertainties[zeros], 1e-9))
         rank = math.ceil((len(scores) + 1) * (1.0 - FALSE_ALARMS))
-        return float(scores[min(rank, len(scores)) - 1])
+        bound = scores.mean() + student_t.ppf(1.0 - FALSE_ALARMS, len(scores) - 1) * scores.std(ddof=1) * math.sqrt(1.0 + 1.0 / len(scores))
+        return float(max(scores[min(rank, len(scores)) - 1], bound))
 
 
 def fit_regression(x: Array, y: Array, groups: Sequence[object]) -> Regression:

@@ -7,6 +7,10 @@ Conventions
     ``audio`` is [C, T]; every channel is restored by itself. Clipping at the same ceilings again gives the input. Samples beyond a ceiling
     are not clipped by it, and stay. Where sound was coded after it was clipped (MP3, AAC, OGG), clipped samples scatter around the ceiling:
     those within the scatter are estimated, and the others stay.
+    Where runs of clipped samples are long (basses, sustained drums), frames of an affordable length hold too little between them, and the
+    shape of flat waves cannot be known: estimates of a steep wave are far too high there. A second estimate is made in frames of four times
+    the length; the result is the lower of both and, the more they disagree or the more of the sound is clipped, the more of the expansion,
+    whose peaks are low.
     Blocks of 1.5 s without a clipped sample are skipped; what is needed besides the result does not grow with the length.
 
 References
@@ -29,6 +33,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
 
 from stemwright.datagen.inverse.clipping.conditional_mean import Clipped, conditional_mean, work
 from stemwright.datagen.inverse.clipping.detect import detect_clipping
@@ -47,6 +52,11 @@ BLOCK_S = 1.5
 READ = 2**20  # samples that are looked at together
 FRAME_S = 0.0232  # 1024 samples at 44.1 kHz, the best single length for most signals
 MOST_WORK = (np.inf, 2e5, 2e5, 6e4)  # multiplications for each sample and round, of each length: where frames need more, they are not used
+LONG_S = 9e-4  # runs of clipped samples, on average, from which an estimate may be far too high
+MOST_IN_PHASES, MOST_PARTS = 8e4, 16  # multiplications for each sample and round; parts that a block is estimated in
+NEAR_S = 0.05
+DISAGREEING = (0.25, 0.5), (1.0, 0.3)  # the difference of two estimates over their height beyond the ceiling: their share in the result
+CROWDED = (0.55, 0.7, 0.9), (1.0, 0.3, 0.1)  # the part of the samples within 0.05 s of clipped ones that is clipped: likewise, at most
 MOST = 8.0  # times the ceiling: the largest estimate
 
 
@@ -150,7 +160,46 @@ def _gaussian(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task
     for length in chosen:
         estimates.append(_within(block, conditional_mean(block, length, estimates[-1] if estimates else None)))
     averaged = estimates if chosen[0] > lengths[0] else estimates[-1:]  # the shortest are good for drums only
-    return _within(block, np.mean(averaged, axis=0))[task.start - start : task.stop - start]  # a mean of equal numbers is rounded
+    found = _within(block, np.mean(averaged, axis=0))
+    if _mean_run(signs) >= LONG_S * sample_rate:
+        estimates += [found, _in_phases(block, lengths[-1])]
+        found = _within(block, _cautious(block, sample_rate, estimates[-2:], _expanded(block, sample_rate, edges)))
+    return found[task.start - start : task.stop - start]  # a mean of equal numbers is rounded
+
+
+def _mean_run(signs: NDArray[np.int8]) -> float:
+    """How many samples clipped ones have around them that are clipped as well, themselves included: the mean over clipped samples."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], signs, [0]])))
+    lengths = np.diff(edges)[signs[edges[:-1]] != 0] if len(edges) else np.zeros(0)
+    return float((lengths.astype(np.float64) ** 2).sum() / max(lengths.sum(), 1))
+
+
+def _in_phases(block: Clipped, length: int) -> Array:
+    """An estimate in frames of so many samples: where these are too costly, of every 2nd, 4th, 8th or 16th sample, each such part apart.
+
+    Clipping is of each sample, so that every part is a clipped signal as well; what is above its band is aliased, and as sparse as before.
+    """
+    cost, parts = work(block, length), 1
+    while parts < MOST_PARTS and cost / parts**2 > MOST_IN_PHASES * len(block.samples):
+        parts *= 2
+    found = block.samples.copy()
+    for first in range(parts):
+        part = Clipped(*(each[first::parts] for each in (block.samples, block.signs, block.bounds)))
+        if part.signs.any() and not part.signs.all():
+            found[first::parts] = conditional_mean(part, length // parts)
+    return _within(block, found)
+
+
+def _cautious(block: Clipped, sample_rate: int, estimates: Sequence[Array], expanded: Array) -> Array:
+    """The lower of two estimates, and the more of the expansion the more they disagree, or the more of the sound is clipped."""
+    clipped = block.signs != 0
+    one, other = (np.abs(each) - block.bounds for each in estimates)
+    height = float(one[clipped] @ one[clipped])
+    apart = math.sqrt(float(np.square(one - other)[clipped].sum()) / height) if height > 0.0 else 0.0
+    near = uniform_filter1d(clipped.astype(np.float64), max(1, round(NEAR_S * sample_rate)))
+    share = min(np.interp(apart, *DISAGREEING), np.interp(near[clipped].mean(), *CROWDED))
+    lower = block.signs * (block.bounds + np.minimum(one, other))
+    return np.asarray(share * lower + (1.0 - share) * expanded)
 
 
 def _affordable(block: Clipped, lengths: Sequence[int]) -> list[int]:
@@ -165,12 +214,17 @@ def _expansion(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Tas
     margin = sample_rate // 100
     start = max(0, task.start - margin)
     around = samples[start : task.stop].astype(np.float64)
-    signs = edges.signs(around)
-    estimate = around.copy()
+    block = Clipped(around, edges.signs(around), edges.bounds(around))
+    return _within(block, _expanded(block, sample_rate, edges))[task.start - start :]
+
+
+def _expanded(block: Clipped, sample_rate: int, edges: Edges) -> Array:
+    """The clipped samples of a block, expanded above each ceiling."""
+    estimate = block.samples.copy()
     for sign, ceiling in ((1, edges.ceiling_high), (-1, -edges.ceiling_low)):
-        if ceiling > 0.0 and (signs == sign).any():
-            estimate[signs == sign] = expand(around, sample_rate, ceiling)[signs == sign]
-    return _within(Clipped(around, signs, edges.bounds(around)), estimate)[task.start - start :]
+        if ceiling > 0.0 and (block.signs == sign).any():
+            estimate[block.signs == sign] = expand(block.samples, sample_rate, ceiling)[block.signs == sign]
+    return estimate
 
 
 def _within(block: Clipped, estimate: Array) -> Array:
