@@ -184,7 +184,7 @@ def _in_phases(block: Clipped, length: int) -> Array:
         parts *= 2
     found = block.samples.copy()
     for first in range(parts):
-        part = Clipped(*(each[first::parts] for each in (block.samples, block.signs, block.bounds)))
+        part = Clipped(block.samples[first::parts], block.signs[first::parts], block.bounds[first::parts])
         if part.signs.any() and not part.signs.all():
             found[first::parts] = conditional_mean(part, length // parts)
     return _within(block, found)
