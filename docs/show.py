@@ -65,9 +65,27 @@ def main() -> None:
         _keep("labels", _python(folder, DOCS / "guides" / "labels.py"))
         for picture in ("balance", "console", "mix", "rules", "undo"):
             (DOCS / "pictures" / f"{picture}.png").write_bytes((folder / f"{picture}.png").read_bytes())
+        draw_estimates(folder, DOCS / "pictures" / "effects.png")
         draw_pair(folder / "removal-corpus", DOCS / "pictures" / "pair.jpg")
         draw_restoration(folder / "restore-corpus", DOCS / "pictures" / "restore.jpg")
         photograph(folder / "report.html", DOCS / "pictures" / "report.png")
+
+
+def draw_estimates(folder: Path, picture: Path) -> None:
+    """The blind estimates of a made song against a profile of twelve others: a compressor on its drums, a bright shelf on its vocals."""
+    sys.path.insert(0, str(DOCS.parent / "benchmarks"))
+    from songs import render_song
+
+    from stemwright.datagen.inverse.blind.profile import profile_of
+
+    profile_of((render_song(9100 + number, 12.0) for number in range(12)), 44_100).save(folder / "profile.parquet")
+    stems = render_song(9200, 20.0)
+    compressor = {"threshold_db": -24.0, "ratio": 4.0, "attack_ms": 5.0, "release_ms": 120.0}
+    stems["drums"] = sw.apply_chain(stems["drums"], 44_100, [("compressor", compressor), ("fader", {"gain_db": 4.0})])
+    stems["vocals"] = sw.apply_chain(stems["vocals"], 44_100, [("eq", {"high_shelf_gain_db": 6.0, "high_shelf_hz": 5000.0})])
+    for name, audio in {**stems, "mixture": sum(stems.values())}.items():
+        sw.save(folder / "heard" / f"{name}.wav", np.asarray(audio, np.float32), 44_100)
+    _run(folder, f"stemwright estimate heard --profile profile.parquet --plot {picture}")
 
 
 def _run(folder: Path, command: str) -> str:

@@ -156,9 +156,7 @@ def effect_table(rows: Sequence[EffectAnswer]) -> Table:
     """The estimates of one effect: of every stem the quantity, its interval and confidence, and what songs of the profile get."""
     from rich.table import Table
 
-    known = next((row.answer.quantity for row in rows if row.answer.quantity), None)
-    title = f"{rows[0].effect}: {known.name} ({known.unit})" if known else rows[0].effect
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=max((row.label for row in rows), key=len), title_justify="left", title_style="bold")
     table.add_column("stem")
     for heading in ("value", "80 % range", "confidence", "typical"):
         table.add_column(heading, justify="right", no_wrap=True)

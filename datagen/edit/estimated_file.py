@@ -40,6 +40,14 @@ class EffectAnswer:
     answer: Blind
     typical: TypicalRange | None
     songs: int
+    measure: str = ""  # what is estimated, with its unit; of an effect without an answer, too
+
+    @property
+    def label(self) -> str:
+        """The effect and what is estimated of it, with its unit, as far as that is known."""
+        known = self.answer.quantity
+        measure = f"{known.name} ({known.unit})" if known else self.measure
+        return f"{self.effect}: {measure}" if measure else self.effect
 
     def plain(self) -> dict[str, Any]:
         """The row as plain values for JSON and CSV."""
@@ -143,10 +151,12 @@ def estimate_stem(stem: Audio, sample_rate: int, name: str, profile: Profile) ->
     own = profile[name]
     found = estimate_effects(np.ascontiguousarray(stem), sample_rate, name, profile)
     trials = {effect: left_out(effect, own) for effect in found}
-    return [
-        EffectAnswer(name, effect, answer, known.typical if (known := trials[effect]) else None, own.songs)
-        for effect, answer in found.items()
-    ]
+    rows = []
+    for effect, answer in found.items():
+        known = trials[effect]
+        typical, measure = (known.typical, f"{known.quantity} ({known.unit})") if known else (None, "")
+        rows.append(EffectAnswer(name, effect, answer, typical, own.songs, measure))
+    return rows
 
 
 def _check_rate(song: Path, sample_rate: int, profile: StemProfile) -> None:

@@ -58,7 +58,7 @@ def _draw(axes: Axes, rows: Sequence[EffectAnswer], stems: Sequence[str], palett
     style(axes)
     axes.grid(axis="x", color="0.93")
     axes.axvline(0.0, color="0.5", lw=0.8)
-    label, empty = rows[0].effect, []
+    empty = []
     for row in rows:
         place, known = stems.index(row.stem), row.answer.quantity
         if row.typical:
@@ -66,7 +66,6 @@ def _draw(axes: Axes, rows: Sequence[EffectAnswer], stems: Sequence[str], palett
         if known is None:
             empty.append(place)
             continue
-        label = f"{row.effect}: {known.name} ({known.unit})"
         colour, sure = palette[row.stem], row.answer.confidence
         axes.plot((known.low, known.high), (place, place), color=colour, lw=2.0, alpha=0.35 + 0.65 * sure, zorder=3)
         axes.plot(known.value, place, "o", color=colour, ms=4.0 + 5.0 * sure, alpha=0.35 + 0.65 * sure, zorder=4)
@@ -78,4 +77,4 @@ def _draw(axes: Axes, rows: Sequence[EffectAnswer], stems: Sequence[str], palett
     axes.xaxis.set_major_locator(MaxNLocator(5))
     for place in empty:
         axes.text(0.99, place, "no estimate", transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8, color="0.5")
-    axes.set_xlabel(label)
+    axes.set_xlabel(max((row.label for row in rows), key=len))

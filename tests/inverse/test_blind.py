@@ -62,6 +62,18 @@ def test_a_width_is_found_again_and_a_mono_stem_has_none(profile):
     assert "mono" in nothing.reason
 
 
+@pytest.mark.parametrize("frames", [0, 1, 100])
+@pytest.mark.parametrize("effect", ["eq", "compressor", "width"])
+def test_a_stem_of_a_few_samples_gets_a_reason(effect, frames, profile):
+    answer = EFFECTS[effect].estimate(torch.full((2, frames), 0.5), RATE, profile["other"])
+    assert answer.quantity is None
+    assert answer.reason
+
+
+def test_a_silent_stem_is_called_silent_and_not_mono(profile):
+    assert EFFECTS["width"].estimate(torch.zeros(2, RATE), RATE, profile["other"]).reason == "the stem is silent"
+
+
 def test_a_width_is_the_surer_the_more_songs_are_alike():
     rng = np.random.default_rng(0)
     alike, unlike = (-12.0 + deviation_db * rng.standard_normal(20) for deviation_db in (1.0, 8.0))

@@ -25,7 +25,7 @@ def console():
 def estimates():
     quantity = SimpleNamespace(name="gain", unit="dB", value=1.0, low=0.0, high=2.0)
     answer = SimpleNamespace(quantity=quantity, confidence=0.5, settings=None)
-    rows = [SimpleNamespace(effect="eq", stem=name, answer=answer, typical=None) for name in NAMES]
+    rows = [SimpleNamespace(effect="eq", stem=name, answer=answer, typical=None, label="eq: gain (dB)") for name in NAMES]
     return SimpleNamespace(song=Path("$\\bad 東京 " + "long " * 40), stems=list(NAMES), effects=["eq"], rows=rows)
 
 

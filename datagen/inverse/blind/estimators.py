@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 
+SHORTEST_S = 0.5  # of a stem whose spectrum is compared
 SOUNDING_DB = 50.0  # bands of the typical spectrum this far below its strongest are not changed
 EQ_DEVIATION_DB = 6.9  # of the gain of a band: that of a uniform draw from ±12 dB (Diff-MST)
 CORRELATED_BANDS = 6.0  # neighbouring bands of a spectrum deviate together: so many count as one
@@ -148,8 +149,10 @@ def spectrum_of(stem: Array, sample_rate: int) -> Array:
 def estimate_equaliser(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
     """The equaliser that a stem seems to have gone through."""
     try:
-        bands = eq_bands(profile)
-        difference = spectrum_of(checked_array(stem, sample_rate), sample_rate) - bands.middle_db
+        audio, bands = checked_array(stem, sample_rate), eq_bands(profile)
+        if audio.shape[-1] < SHORTEST_S * sample_rate:
+            raise Abstained(f"the stem has {audio.shape[-1] / sample_rate:.2g} s; at least {SHORTEST_S:g} s are needed")
+        difference = spectrum_of(audio, sample_rate) - bands.middle_db
         gains, left = bands.fit(difference, sample_rate, prior=True)
     except Abstained as reason:
         return Blind(None, reason=str(reason))
@@ -212,6 +215,8 @@ def estimate_width(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -
     try:
         check_profile(profile)
         typical, side_db = profile.typical("whole_side_db"), whole_side(audio)
+        if not np.abs(audio).max(initial=0.0) > 0.0:
+            raise Abstained("the stem is silent")
         if side_db is None:
             raise Abstained("the stem is mono: it has no width to compare")
         if not np.isfinite(typical.middle):

@@ -230,7 +230,7 @@ def onset_height(crest_db: T, onset_peak_db: T) -> T:
 def measure_dynamics(audio: Array, sample_rate: int) -> tuple[float, ...] | None:
     """The numbers that ``DYNAMICS`` names, of an excerpt [C, T]; None if it is silent or active for less than half a second."""
     energy, peak = blocks(audio, sample_rate)
-    if not energy.max() > 1e-12:
+    if not energy.max(initial=0.0) > 1e-12:
         return None
     level = level_of(energy, 10)
     sounds, loud = sounding(level)
