@@ -8,12 +8,15 @@ Conventions
     Estimate and reference are float [C, T] of one shape; a score is the mean of those of the channels. SI-SDR leaves every channel a gain
     of its own and, as auraloss does it, the mean of each is subtracted first; ``at_best_gain`` makes another score blind to one gain.
     As in auraloss 1e-8 is added to the energies: an exact estimate has a high finite score. Nothing can be said against silence: NaN.
-    Intervals are 95 %, by a bootstrap that draws whole songs, since excerpts and stems of one song are alike. Fewer than FEWEST_SONGS songs
-    have no interval.
+    Intervals are 95 %, by a bootstrap that draws whole songs, since excerpts and stems of one song are alike. The quantiles of the draws are
+    those of Hesterberg's expanded percentiles, since a plain bootstrap of few songs is too narrow: its 95 % hold the mean of 3 normal values
+    75 % of the time, of 6 values 87 %; expanded, of 6 values 93 %. No draw is outside the least and the greatest song, and these have the
+    median between them with a probability of 1 - 2^(1 - n): 75 % for 3 songs, 97 % for 6. Fewer than FEWEST_SONGS songs have no interval.
 
 References
     Le Roux, Wisdom, Erdogan, Hershey 2019, "SDR - half-baked or well done?". auraloss (Steinmetz and Reiss 2020): ``SISDRLoss`` and
     ``MultiResolutionSTFTLoss`` with their defaults, the scores of RemFX. Efron and Tibshirani 1993, ch. 9 (drawing whole songs).
+    Hesterberg 2015, "What teachers should know about the bootstrap", sec. 4.5 (expanded percentiles), as recalled.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ EPSILON = 1e-8  # auraloss's
 SILENCE = 1e-12  # mean square of a reference, -120 dBFS, below which it is silent
 DRAWS = 1000
 COVERAGE = 0.95
-FEWEST_SONGS = 3
+FEWEST_SONGS = 6  # the fewest whose least and greatest have the median between them 95 % of the time
 
 
 def sdr_db(estimate: Array, reference: Array) -> float:
@@ -115,9 +118,9 @@ def mean_over_songs(
     ``songs`` says of which song each value is. The same values give the same interval. Raises ValueError where there are not as many.
 
     >>> from stemwright.datagen.evaluate.scores import mean_over_songs
-    >>> found = mean_over_songs([1.0, 2.0, 3.0, 6.0], ["a", "b", "c", "c"])
+    >>> found = mean_over_songs([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], ["a", "b", "c", "d", "e", "f", "f"])
     >>> found.value, found.songs, found.low < found.value < found.high
-    (3.0, 3, True)
+    (4.0, 6, True)
     """
     every = np.asarray(values, np.float64)
     if every.shape != (len(songs),):
@@ -135,8 +138,16 @@ def mean_over_songs(
     if len(known) >= FEWEST_SONGS:
         picks = np.random.default_rng(0).integers(len(known), size=(DRAWS, len(known)))
         drawn = _drawn(known, picks, statistic)
-        low, high = (float(end) for end in np.quantile(drawn, [(1.0 - COVERAGE) / 2.0, (1.0 + COVERAGE) / 2.0]))
+        tail = _expanded_tail(len(known))
+        low, high = (float(end) for end in np.quantile(drawn, [tail, 1.0 - tail]))
     return SongMean(float(statistic(pooled)), low, high, len(pooled), len(known))
+
+
+def _expanded_tail(songs: int) -> float:
+    """The share of draws beyond each end of the interval: where Student's quantile, of a spread over n - 1, is in a normal distribution."""
+    from scipy.special import ndtr, stdtrit
+
+    return float(ndtr(-math.sqrt(songs / (songs - 1)) * stdtrit(songs - 1, (1.0 + COVERAGE) / 2.0)))
 
 
 def _drawn(
