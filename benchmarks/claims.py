@@ -40,6 +40,7 @@ from stemwright.datagen.evaluate.evaluation import evaluate
 from stemwright.datagen.evaluate.protocol import PROTOCOLS, EvaluationRequest
 from stemwright.datagen.evaluate.scores import mean_over_songs, si_sdr_db
 from stemwright.manifests.sound.writing import save
+from stemwright.manifests.wording import counted
 from stemwright.separation.balance.level_estimators import ABSENT_LU, REFERENCE, calibration_for
 from stemwright.separation.balance.measure import measure_balance
 from stemwright.separation.demucs.separator import DemucsSeparator
@@ -258,7 +259,7 @@ def cell(claim: Claim, rows: Rows) -> str:
         return "-"
     found = mean_over_songs([value for value, _ in known], [song for _, song in known], claim.statistic)
     ends = "" if found.low is None else f" ({found.low:.3g} to {found.high:.3g})"
-    return f"{found.value:.3g}{ends}, {found.count} of {found.songs}"
+    return f"{found.value:.3g}{ends}; {counted(found.count, 'value')}, {counted(found.songs, 'song')}"
 
 
 def kept(name: str, music: str, work: Callable[[], Rows]) -> Rows:
@@ -293,7 +294,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     lines = [
-        "Value (95 % interval over songs), measurements of songs. `-`: no such stem, or no answer.",
+        "Value (95 % interval over songs, of six or more); how many values, of how many songs. `-`: no such stem, or no answer.",
         "",
         "| claim | asked | on synthetic songs | on real free music |",
         "|---|---|---|---|",

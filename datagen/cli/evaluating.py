@@ -6,6 +6,7 @@ Conventions
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -69,9 +70,10 @@ def evaluate(
     Example: stemwright evaluate musdb /data/musdb18hq --model htdemucs
     """
     from stemwright.datagen.evaluate.evaluation import evaluate as run
-    from stemwright.datagen.evaluate.given_models import GivenModel, HowToSeparate
+    from stemwright.datagen.evaluate.given_models import HowToSeparate, given_models
     from stemwright.datagen.evaluate.protocol import PROTOCOLS, EvaluationRequest
     from stemwright.manifests.usage import UsageError
+    from stemwright.manifests.wording import counted
 
     terminal = Terminal(as_json)
     if show_list:
@@ -79,7 +81,9 @@ def evaluate(
     if protocol is None:
         raise UsageError("expected a protocol; for what there is: stemwright evaluate --list")
     chosen = PROTOCOLS[protocol]
-    models = tuple(GivenModel(text) for text in dict.fromkeys(model or ()))
+    if seconds is not None and not math.isfinite(seconds):
+        raise UsageError(f"--seconds {seconds}: expected a number of seconds, 0.1 or more")
+    models = given_models(model or ())
     options = _options(settings or ())
     read = [data, model_folder, *(each.folder for each in models), *(Path(value) for value in options.values() if value)]
     _check_outputs([path for path in read if path is not None and _exists(path)], csv, rows, plot, out)
@@ -97,7 +101,7 @@ def evaluate(
     terminal.collected |= {"cases": found.cases, "finished_before": found.finished_before}
     terminal.collected["rejected"] = [{"case": title, "reason": reason} for title, reason in found.rejected]
     before = f" ({found.finished_before} of them before)" if found.finished_before else ""
-    terminal.say(f"evaluate: {found.cases - len(found.rejected)} cases done{before}, {len(found.rejected)} rejected")
+    terminal.say(f"evaluate: {counted(found.cases - len(found.rejected), 'case')} done{before}, {len(found.rejected)} rejected")
     terminal.finish(3 if found.rejected and len(found.rejected) < found.cases else 1 if found.rejected else 0)
 
 
@@ -178,7 +182,7 @@ def _show(terminal: Terminal, found: Evaluated, is_free: bool) -> None:
     if is_free and protocol.needs_data:
         ran = f"measured on {protocol.free}; " if protocol.free else ""
         terminal.collected["not_run"] = f"needs {protocol.data}"
-        terminal.say(f"{ran}not run on the published data: needs {protocol.data}")
+        terminal.say(f"{ran}not run on the published data: needs {protocol.data}", wrap=True)
 
 
 def figures_table(found: Evaluated) -> Table:
@@ -215,7 +219,7 @@ def figures_table(found: Evaluated) -> Table:
 
 def _text(value: float) -> str:
     """A figure with three significant digits, at most three decimals."""
-    digits = 3 if abs(value) < 0.1 else 2 if abs(value) < 100.0 else 1
+    digits = 3 if 0.0 < abs(value) < 0.1 else 2 if abs(value) < 100.0 else 1
     return f"{round(value, digits) + 0.0:.{digits}f}"
 
 

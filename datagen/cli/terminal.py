@@ -66,11 +66,13 @@ class Terminal:
                 self.out.print(title)
             self.out.print(table)
 
-    def say(self, text: str) -> None:
-        """A line for a person; nothing with ``--json`` or ``--quiet``."""
+    def say(self, text: str, *, wrap: bool = False) -> None:
+        """A line for a person; nothing with ``--json`` or ``--quiet``. ``wrap`` breaks a long sentence at the terminal's width, between
+        words; a path must stay whole, so that it can be copied.
+        """
         _log.info("%s", visible(text), extra=ALREADY_SHOWN)
         if not self.as_json and self.verbosity > QUIET:
-            self.out.print(visible(text), markup=False, emoji=False, soft_wrap=True)
+            self.out.print(visible(text), markup=False, emoji=False, soft_wrap=not wrap)
 
     def warn(self, text: str) -> None:
         """A line on standard error, above the bar if one is shown."""

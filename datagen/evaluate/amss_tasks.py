@@ -19,11 +19,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from stemwright.datagen.edit import grammar
 from stemwright.datagen.edit.grammar import Edit
-from stemwright.datagen.edit.recording import apply_edits
+from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.formats import Audio
 
 NAMED = ("vocals", "drums", "bass")
@@ -89,6 +88,8 @@ def edited(task: AmssTask, pair: AmssPair, stems: Mapping[str, Audio], sample_ra
         return (pair.given + change).astype(np.float32)
     if task.edit.operation == "dereverb":
         raise grammar.EditError(f"{task.text}: the reverberation of a recording cannot be removed by separating it")
+    from stemwright.datagen.edit.recording import apply_edits
+
     return apply_edits(pair.given, scaled, sample_rate, [task.edit]).audio
 
 
@@ -107,6 +108,10 @@ def _processed(task: AmssTask, stem: Audio, sample_rate: int, q: float) -> Array
 
 
 def _filtered(audio: Array, hz: float, q: float, sample_rate: int, *, high: bool) -> Array:
+    from scipy.signal import lfilter
+
+    if hz >= 0.5 * sample_rate:
+        raise Refused(f"it has {sample_rate} Hz; a filter at {hz:g} Hz needs more than {2.0 * hz:g} Hz")
     angle = 2.0 * math.pi * hz / sample_rate
     cosine, alpha = math.cos(angle), math.sin(angle) / (2.0 * q)
     edge = (1.0 + cosine) / 2.0 if high else (1.0 - cosine) / 2.0

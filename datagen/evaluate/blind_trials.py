@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.datagen.evaluate import known_rooms
-from stemwright.datagen.inverse.blind import reverberation_features as features
-from stemwright.datagen.inverse.blind.heard_reverberation import HeardReverberation, estimate_reverberation
-from stemwright.datagen.inverse.blind.profile import Profile, mean_gain_reduction
 from stemwright.manifests.sound.resampling import resample
+
+if TYPE_CHECKING:
+    from stemwright.datagen.inverse.blind.heard_reverberation import HeardReverberation
+    from stemwright.datagen.inverse.blind.profile import Profile
 
 Array = NDArray[np.floating]
 Gain = NDArray[np.float64]
@@ -101,6 +102,7 @@ def compressor_trials(
     import torch
 
     from stemwright.datagen.effects import EFFECTS
+    from stemwright.datagen.inverse.blind.profile import mean_gain_reduction
 
     stem = np.ascontiguousarray(audio, np.float32)
     stem = stem * (PEAK / np.float32(np.abs(stem).max()))
@@ -118,6 +120,8 @@ def room_trials(
     dry: HeardStem, makes: Sequence[str], rng: np.random.Generator, draw_room: DrawRoom = known_rooms.draw_room
 ) -> Iterator[InRoom]:
     """One stem dry, and in a room of each make."""
+    from stemwright.datagen.inverse.blind.heard_reverberation import estimate_reverberation
+
     rate = dry.sample_rate
     yield InRoom(dry.song, dry.stem, NO_ROOM, math.nan, math.inf, estimate_reverberation(dry.audio, rate), math.nan)
     for make in makes:
@@ -128,6 +132,8 @@ def room_trials(
 
 def decay_rate(audio: Array, sample_rate: int) -> float:
     """The peer: the time in s at the fast end of the straight falls of a stem [C, T]; NaN without any."""
+    from stemwright.datagen.inverse.blind import reverberation_features as features
+
     level = features.band_levels(resample(audio, sample_rate, features.SAMPLE_RATE))
     level = level[np.isfinite(level).all(1)]
     slope, deviation = features.lines(level, PEER_LENGTH)

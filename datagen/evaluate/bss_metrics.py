@@ -27,10 +27,17 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+
+from stemwright.datagen.effects.deferred import Deferred
+
+if TYPE_CHECKING:
+    from scipy import fft
+else:
+    fft = Deferred("scipy.fft")
 
 Array = NDArray[np.floating]
 Signals = Mapping[str, Array]  # stem -> [C, T]

@@ -18,10 +18,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from stemwright.datagen.evaluate.evaluated_songs import loudest
-from stemwright.datagen.inverse.clipping.declipping import declip
 
 Array = NDArray[np.float64]
 SPADE_FRAME = 2048
@@ -60,12 +58,16 @@ def gain_db(truth: Array, before: Array, after: Array, lost: NDArray[np.bool_]) 
 
 def ours(clipped: Array, ceiling: float, sample_rate: int, method: Literal["gaussian", "expansion"] = "gaussian") -> Array:
     """The signal restored by ``stemwright.declip``."""
+    from stemwright.datagen.inverse.clipping.declipping import declip
+
     restored: Array = declip(clipped[None], sample_rate, ceiling_low=-ceiling, ceiling_high=ceiling, method=method)[0]
     return restored
 
 
 def spline(clipped: Array, ceiling: float) -> Array:
     """The signal with its clipped samples on a cubic spline through the others, and at least at the ceiling. Clipped ends stay."""
+    from scipy.interpolate import CubicSpline
+
     lost = np.abs(clipped) >= ceiling
     restored = clipped.copy()
     known = np.flatnonzero(~lost)

@@ -8,7 +8,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from stemwright.manifests.stem_names import MIXTURE_NAMES
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.balance.named_songs import NamedSong, named_songs
 from stemwright.separation.balance.own_stems import Files, load_own, multitrack_files
-from stemwright.separation.balance.recordings import title_of
 
+LEAST_S = 0.4  # one gating block of BS.1770-5: what is shorter has no loudness
+SILENT = 1e-10  # mean square, -100 dBFS
 EXCERPT = "the excerpt of a free song that ships"
 
 
@@ -61,13 +62,14 @@ class EvaluatedSong:
 
     def load(self, *, mended: bool = True) -> LoadedSong:
         """Reads it; without ``mended`` the stems are as they are, as published figures have them. Raises Refused if a file cannot be read,
-        or if its stems are of another recording.
+        if its stems are of another recording, or if what is used of it is silent or shorter than LEAST_S.
         """
         if self.named is None:
             song = excerpt()
         else:
             song = _mended(*_files(self.named)) if mended else _as_given(*_files(self.named))
         part = middle(song.mixture.shape[1], song.sample_rate, self.duration_s)
+        check_audible(song.mixture[:, part], song.sample_rate)
         return LoadedSong(song.mixture[:, part], {name: audio[:, part] for name, audio in song.stems.items()}, song.sample_rate)
 
 
@@ -91,11 +93,14 @@ def _as_given(path: Path, files: Files) -> LoadedSong:
     return LoadedSong(mixture, stems, sample_rate)
 
 
-def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = ()) -> list[EvaluatedSong]:
-    """The multitracks of a request, at most ``num_songs``, those that have ``stems``; without data the excerpt that ships.
+def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = (), least: int | None = None) -> list[EvaluatedSong]:
+    """The multitracks of a request, at most ``num_songs``, those that have ``stems``, or so many of them and no other; without data the
+    excerpt that ships.
 
     Raises UsageError where there is none, naming what was looked for.
     """
+    from stemwright.separation.balance.recordings import titles_of
+
     if request.data is None:
         return [EvaluatedSong("Excerpt", None, request.duration_s)]
     named = named_songs([request.data])
@@ -103,13 +108,32 @@ def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = ()) -> list[E
     if not having:
         looked = f"folders with a file called {' or '.join(MIXTURE_NAMES)} and stems beside it, STEM files (.stem.mp4), or a list of such"
         raise UsageError(f"{request.data} has no multitrack ({len(named.songs)} recordings without stems); looked for {looked}")
-    lacking = [song for song in having if not set(stems) <= set(_names(song))]
+    lacking = [song for song in having if not has_stems(_names(song), stems, least)]
     if len(lacking) == len(having):
         raise UsageError(f"{request.data}: no song has the stems {', '.join(stems)}; {having[0].named} has {', '.join(_names(having[0]))}")
     chosen = [song for song in having if song not in lacking][: request.num_songs]
-    titles = [title_of(song.path) for song in chosen]
-    titles = [title if titles.count(title) == 1 else title_of(song.path, 1) for title, song in zip(titles, chosen, strict=True)]
+    titles = titles_of([song.path for song in chosen])
     return [EvaluatedSong(title, song, request.duration_s) for title, song in zip(titles, chosen, strict=True)]
+
+
+def has_stems(names: Collection[str], stems: Sequence[str], least: int | None = None) -> bool:
+    """Whether a song with stems of some names has all of ``stems``; with ``least``, so many of them and no other."""
+    return set(stems) <= set(names) if least is None else set(names) <= set(stems) and len(names) >= least
+
+
+def check_audible(audio: Audio, sample_rate: int) -> None:
+    """Raises Refused for audio [C, T] of which no figure would say anything: silence, or less than LEAST_S seconds."""
+    if audio.shape[1] < LEAST_S * sample_rate:
+        raise Refused(f"it lasts {audio.shape[1] / sample_rate:.3g} s; expected {LEAST_S:g} s at least")
+    if not np.mean(np.square(audio, dtype=np.float64)) > SILENT:
+        raise Refused("it is silent (below -100 dBFS); expected a recording that sounds")
+
+
+def at_most_stereo(song: LoadedSong) -> LoadedSong:
+    """The song, if it is mono or stereo. Raises Refused for one of more channels."""
+    if len(song.mixture) > 2:
+        raise Refused(f"it has {len(song.mixture)} channels; expected 1 or 2")
+    return song
 
 
 def middle(num_frames: int, sample_rate: int, duration_s: float | None) -> slice:

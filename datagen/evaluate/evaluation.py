@@ -14,13 +14,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, table
+from stemwright.datagen.evaluate.steps import heard
 from stemwright.datagen.run.runner import describe_error
 from stemwright.manifests.disk.durable import is_full
 from stemwright.manifests.disk.folders import cache_folder
@@ -83,7 +84,7 @@ def evaluate(
             before += 1
         else:
             try:
-                with redirect_stdout(sys.stderr):
+                with redirect_stdout(sys.stderr), heard(partial(_step, report, done, len(cases), case.title)):
                     measured = [_finite(row) for row in case.measure()]
             except UsageError:
                 raise
@@ -100,6 +101,11 @@ def evaluate(
         rows += [row.values for row in finished if isinstance(row, MeasuredCase)]
     report(len(cases), len(cases), "")
     return Evaluated(protocol, tuple(rows), tuple(table(protocol, rows)), tuple(rejected), len(cases), before)
+
+
+def _step(report: OnProgress, done: int, total: int, title: str, text: str, share: float) -> None:
+    """Reports a step of a case: a fraction of it is done."""
+    report(done + min(max(share, 0.0), 1.0), total, f"{title}: {text}")
 
 
 def _open(cases: Sequence[Case], keys: Sequence[str], path: Path) -> Iterator[tuple[Case, str, Journal]]:

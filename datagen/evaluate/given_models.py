@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,11 +42,17 @@ class GivenModel:
 
     text: str
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for a text that names nothing."""
+        is_path = "://" in self.text or "/" in self.text or self.folder is not None
+        if not self.text.strip() or (":" in self.text and not is_path and not names_other(self.text)):
+            raise UsageError(f"--model {self.text!r} names nothing; expected package.module:callable, the name of a model, or a folder")
+
     @cached_property
     def folder(self) -> Path | None:
         """The folder that it is; None if it is none."""
         path = Path(self.text).expanduser()
-        return path if path.is_dir() else None
+        return path if self.text.strip() and is_folder(path) else None
 
     @property
     def is_callable(self) -> bool:
@@ -95,6 +102,37 @@ class GivenModel:
             separator = DemucsSeparator(self.text, how.model_folder, how.device, "fp32", offline=how.offline, trust_pickle=how.trust_pickle)
         separator.check()
         return separator
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; a text too long for a name is none."""
+    with suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
+
+
+def given_models(texts: Sequence[str]) -> tuple[GivenModel, ...]:
+    """The models of several texts, each once: one folder that is written in two ways is one. Raises UsageError for what names nothing."""
+    found: dict[str, GivenModel] = {}
+    for model in map(GivenModel, texts):
+        found.setdefault(str(model.folder.resolve()) if model.folder else model.text, model)
+    return tuple(found.values())
+
+
+def shown_names(texts: Sequence[str]) -> dict[str, str]:
+    """What models are called in a table, by their texts: the last part of a path, or so many parts as tell them apart.
+
+    >>> from stemwright.datagen.evaluate.given_models import shown_names
+    >>> list(shown_names(["a/stems", "b/stems", "c/other", "my.module:call"]).values())
+    ['a/stems', 'b/stems', 'other', 'my.module:call']
+    """
+    every = list(dict.fromkeys(texts))
+    parts = {text: [*filter(None, text.split("/"))] or [text] for text in every}
+    names = {text: its[-1] for text, its in parts.items()}
+    for count in range(2, max(map(len, parts.values()), default=1) + 1):
+        repeated = [name for name in names.values() if list(names.values()).count(name) > 1]
+        names = {text: "/".join(parts[text][-count:]) if name in repeated else name for text, name in names.items()}
+    return {text: name if list(names.values()).count(name) == 1 else text for text, name in names.items()}
 
 
 def _modules_digest(module: str) -> str:

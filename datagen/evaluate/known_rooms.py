@@ -18,13 +18,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
 
 from stemwright.datagen.effects import room
+from stemwright.datagen.effects.deferred import Deferred
+
+if TYPE_CHECKING:
+    from scipy import signal
+else:
+    signal = Deferred("scipy.signal")  # 0.5 s, which listing the protocols does not need
 
 Array = NDArray[np.floating]
 DIRECT_S = 0.0025

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,8 +27,10 @@ from numpy.typing import ArrayLike
 from stemwright.datagen.evaluate.bss_metrics import song_sdr
 from stemwright.datagen.evaluate.matched_stems import StemPair, summed
 from stemwright.manifests.sound.formats import Audio
-from stemwright.separation.balance.level_estimators import ABSENT_LU, REFERENCE, Calibration
-from stemwright.separation.balance.measure import StemBalance, measure_balance
+
+if TYPE_CHECKING:
+    from stemwright.separation.balance.level_estimators import Calibration
+    from stemwright.separation.balance.measure import StemBalance
 
 ESTIMATORS = ("naive", "cross", "point")
 
@@ -44,6 +46,9 @@ def level_rows(
     """A row for each stem that is in the mixture. ``separated`` are all stems of the separator, ``pairs`` how they compare with the
     multitrack's (``matched_stems``); None: by name. A sum of separated stems has no calibration: its point and interval are NaN.
     """
+    from stemwright.separation.balance.level_estimators import ABSENT_LU, REFERENCE
+    from stemwright.separation.balance.measure import measure_balance
+
     pairs = [StemPair(name, (name,), (name,)) for name in stems] if pairs is None else pairs
     wanted = {pair.name: summed(stems, pair.references) for pair in pairs}
     given = {pair.name: summed(separated, pair.estimates) for pair in pairs}

@@ -32,7 +32,6 @@ from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.formats import Audio
-from stemwright.separation.loudness.meter import integrated_loudness
 
 LOUDNESS_LUFS = -14.0
 
@@ -73,6 +72,8 @@ def limited_by_us(mixture: Audio, sample_rate: int, name: str, seed: int, preset
     """A mixture limited by our limiter, at a loudness and a release drawn as published, keyed by a name. Raises Refused if it is silent."""
     import torch
 
+    from stemwright.separation.loudness.meter import integrated_loudness
+
     config, rng = Config.model_validate({"preset": preset}), generator(seed, name, "limit", 0)
     loudness, peak = integrated_loudness(mixture, sample_rate), float(np.abs(mixture).max(initial=0.0))
     if not math.isfinite(loudness):
@@ -98,6 +99,8 @@ def as_16_bit(audio: Audio) -> Audio:
 
 def _levelled(limited: Audio, unlimited: Audio, gain: Audio, sample_rate: int) -> LimitedSong:
     """Both sides at -14 LUFS, and the gain between them there. Raises Refused for silence."""
+    from stemwright.separation.loudness.meter import integrated_loudness
+
     levels = [integrated_loudness(audio, sample_rate) for audio in (limited, unlimited)]
     if not all(map(math.isfinite, levels)):
         raise Refused("it is silent, or too short for a loudness")

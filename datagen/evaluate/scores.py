@@ -8,10 +8,11 @@ Conventions
     Estimate and reference are float [C, T] of one shape; a score is the mean of those of the channels. SI-SDR leaves every channel a gain
     of its own and, as auraloss does it, the mean of each is subtracted first; ``at_best_gain`` makes another score blind to one gain.
     As in auraloss 1e-8 is added to the energies: an exact estimate has a high finite score. Nothing can be said against silence: NaN.
-    Intervals are 95 %, by a bootstrap that draws whole songs, since excerpts and stems of one song are alike. The quantiles of the draws are
-    those of Hesterberg's expanded percentiles, since a plain bootstrap of few songs is too narrow: its 95 % hold the mean of 3 normal values
-    75 % of the time, of 6 values 87 %; expanded, of 6 values 93 %. No draw is outside the least and the greatest song, and these have the
-    median between them with a probability of 1 - 2^(1 - n): 75 % for 3 songs, 97 % for 6. Fewer than FEWEST_SONGS songs have no interval.
+    Intervals are 95 %, by a bootstrap that draws whole songs, since excerpts and stems of one song are alike. The quantiles of the draws
+    are Hesterberg's expanded percentiles, since a plain bootstrap of few songs is too narrow: what it calls 95 % contains the mean of 3
+    normal values 75 % of the time, of 6 values 87 %; expanded, of 6 values 93 %. No draw is outside the least and the greatest song,
+    between which the median is with a probability of 1 - 2^(1 - n): 75 % for 3 songs, 97 % for 6. Fewer than FEWEST_SONGS songs have no
+    interval.
 
 References
     Le Roux, Wisdom, Erdogan, Hershey 2019, "SDR - half-baked or well done?". auraloss (Steinmetz and Reiss 2020): ``SISDRLoss`` and

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -216,6 +217,21 @@ def test_figures_are_drawn(tmp_path):
     assert "ours" in text
     assert "SDR, dB" in text
     assert "RMSE" not in text
+
+
+def test_listing_the_protocols_loads_nothing_that_measures():
+    heavy = ("torch", "numba", "scipy.signal", "scipy.stats", "pandas", "matplotlib", "librosa")
+    program = f"""
+import sys
+from contextlib import suppress
+from stemwright.datagen.cli.app import main
+sys.argv = ["stemwright", "evaluate", "--list", "--json"]
+with suppress(SystemExit):
+    main()
+print([name for name in {heavy} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
 
 
 def test_the_verb_lists_and_refuses():

@@ -16,6 +16,7 @@ from stemwright.datagen.evaluate import bss_metrics, evaluation
 from stemwright.datagen.evaluate.given_models import GivenModel, HowToSeparate
 from stemwright.datagen.evaluate.protocol import PROTOCOLS, EvaluationRequest
 from stemwright.datagen.evaluate.protocols import musdb
+from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.writing import save
 from stemwright.manifests.usage import UsageError
 
@@ -182,7 +183,32 @@ def test_a_song_that_lacks_a_stem_is_rejected_and_the_others_are_measured(songs,
     (tmp_path / "data" / "Two - Second" / "vocals.wav").unlink()
     found = evaluated(tmp_path, EvaluationRequest(tmp_path / "data", (GivenModel("musdb_models:quarter"),)))
     assert {row["song"] for row in found.rows} == {"One - First"}
-    assert [(title, reason[:14]) for title, reason in found.rejected] == [("Two - Second", "has no vocals;")]
+    assert [(title, reason[:14]) for title, reason in found.rejected] == [("Two - Second, musdb_models:quarter", "has no vocals ")]
+    assert "(silent stems need no file, but the others leave" in found.rejected[0][1]
+
+
+def test_an_instrumental_without_a_file_of_vocals_is_scored_as_with_a_silent_one(songs, callables, tmp_path):
+    found = {}
+    for kind in ("silent", "absent"):
+        shutil.copytree(songs / "hq" / "test", tmp_path / kind)
+        song = tmp_path / kind / "Two - Second"
+        stems = {path.stem: load(path)[0] for path in song.glob("*.wav")}
+        rest = sum(stems[name] for name in FOUR if name != "vocals")
+        save(song / "mixture.wav", rest, RATE)
+        save(song / "vocals.wav", 0.0 * rest, RATE)
+        if kind == "absent":
+            (song / "vocals.wav").unlink()
+        found[kind] = evaluated(tmp_path / f"{kind} kept", EvaluationRequest(tmp_path / kind, (GivenModel("musdb_models:quarter"),)))
+    assert not found["absent"].rejected
+    absent, silent = (
+        {(row["song"], row["stem"], name): row.get(name) for row in found[kind].rows for name in ("SDR", "SIR", "ISR", "uSDR")}
+        for kind in ("absent", "silent")
+    )
+    assert absent == pytest.approx(silent, abs=1e-5)
+    assert {key[:2] for key, value in absent.items() if value is None} == {("Two - Second", "vocals")}
+    vocals = next(each for each in found["absent"].figures if (each.group, each.name, each.origin) == ("vocals", "SDR", "measured"))
+    assert vocals.count == 1
+    assert vocals.note.startswith("1 of 2 songs have none: the stem is silent there")
 
 
 def test_another_layout_is_refused_with_what_was_looked_for(tmp_path, synthetic_song):

@@ -95,7 +95,7 @@ def test_the_interval_is_that_of_songs_not_of_their_excerpts():
     levels = rng.standard_normal(12)
     songs = [song for song in range(12) for _ in range(50)]
     found = mean_over_songs([levels[song] + 0.01 * rng.standard_normal() for song in songs], songs)
-    expected = 2 * 1.96 * levels.std() / math.sqrt(12)  # the normal interval of a mean of twelve
+    expected = 2 * 2.201 * levels.std(ddof=1) / math.sqrt(12)  # Student's interval of a mean of twelve
     assert found.high - found.low == pytest.approx(expected, rel=0.15)
     assert (found.count, found.songs) == (600, 12)
 
@@ -109,11 +109,29 @@ def test_the_interval_covers_the_mean_of_the_population_about_as_often_as_it_sta
     assert 85 <= held <= 99
 
 
+def test_the_interval_of_a_few_songs_is_that_of_students_distribution_and_wider_than_a_plain_bootstrap():
+    from scipy.stats import bootstrap
+
+    rng = np.random.default_rng(5)
+    ours, plain, exact, held = [], [], [], 0
+    for _ in range(60):
+        values = rng.standard_normal(6)
+        found = mean_over_songs(values, range(6))
+        held += found.low <= 0.0 <= found.high
+        ours.append(found.high - found.low)
+        other = bootstrap((values,), np.mean, method="percentile", n_resamples=1000, rng=0).confidence_interval
+        plain.append(other.high - other.low)
+        exact.append(2 * 2.571 * values.std(ddof=1) / math.sqrt(6))
+    assert np.mean(plain) < 0.75 * np.mean(exact)
+    assert 0.9 * np.mean(exact) < np.mean(ours) < 1.05 * np.mean(exact)
+    assert held >= 53
+
+
 def test_another_statistic_is_taken_of_every_draw():
-    found = mean_over_songs([0.0, 1.0, 2.0, 3.0, 100.0], "abcde", np.median)
-    assert found.value == 2.0
+    found = mean_over_songs([0.0, 1.0, 2.0, 3.0, 4.0, 100.0, 101.0], "abcdefg", np.median)
+    assert found.value == 3.0
     assert found.low in range(4)
-    assert found.high in (2.0, 3.0, 100.0)
+    assert found.high in (3.0, 4.0, 100.0, 101.0)
 
 
 def test_the_mean_has_the_interval_of_any_statistic_that_is_a_mean():
@@ -126,5 +144,8 @@ def test_the_mean_has_the_interval_of_any_statistic_that_is_a_mean():
 def test_missing_values_are_left_out_and_few_songs_have_no_interval():
     found = mean_over_songs([1.0, math.nan, 3.0], ["a", "a", "b"])
     assert (found.value, found.low, found.high, found.count, found.songs) == (2.0, None, None, 2, 2)
+    for songs in range(1, 8):
+        few = mean_over_songs(np.arange(3.0 * songs), [number // 3 for number in range(3 * songs)])
+        assert (few.low is None, few.high is None, few.songs) == (songs < 6, songs < 6, songs)
     assert mean_over_songs([math.nan], ["a"]).count == 0
     assert math.isnan(mean_over_songs([], []).value)

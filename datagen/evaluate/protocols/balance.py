@@ -21,21 +21,27 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of
+from stemwright.datagen.evaluate.given_models import shown_names
 from stemwright.datagen.evaluate.level_errors import ESTIMATORS, level_rows, rmse
 from stemwright.datagen.evaluate.matched_stems import matched
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
 from stemwright.datagen.evaluate.scores import mean_over_songs
 from stemwright.datagen.evaluate.song_separators import MODELS, SongSeparator, separators_of
-from stemwright.separation.balance.kept_calibrations import calibration_of, key_of
-from stemwright.separation.balance.level_estimators import Calibration
+from stemwright.manifests.records import Refused
+from stemwright.manifests.usage import UsageError
+from stemwright.manifests.wording import counted
+
+if TYPE_CHECKING:
+    from stemwright.separation.balance.level_estimators import Calibration
 
 ABSTRACT = "Ward et al. 2017, abstract: the best of 12 systems, mean of four groups, 100 songs of DSD100; better on vocals"
 NAMES = {"naive": "naive", "cross": "cross", "point": "calibrated"}
@@ -54,29 +60,47 @@ def cases(request: EvaluationRequest) -> list[Case]:
         Case(
             {"song": song.key, **each.song_key(song.title), "calibration": calibration.id},
             f"{song.title}, {each.name}",
-            partial(measure, song, each, calibration),
+            partial(measure, song, each, calibration, _known_songs(calibration)),
         )
         for song in songs_of(request)
         for each, calibration in zip(separators, calibrations, strict=True)
     ]
 
 
+def _known_songs(calibration: Calibration) -> frozenset[str]:
+    """The titles of the songs that a calibration was made on; none of those that come with the package."""
+    from stemwright.separation.balance.kept_calibrations import kept_calibrations, place_of_calibrations
+
+    kept = kept_calibrations(place_of_calibrations()) if calibration.songs else []
+    return frozenset(title.rpartition("/")[2] for each in kept if each.id == calibration.id for title in each.songs)
+
+
 def _calibration(separator: SongSeparator) -> Calibration:
     """The user's calibration to a separator (``stemwright calibrate``), else the one for stems of its origin."""
+    from stemwright.separation.balance.kept_calibrations import calibration_of, key_of
+
     return calibration_of(separator.origin, key_of(separator.model) if separator.model else "")
 
 
-def measure(song: EvaluatedSong, separator: SongSeparator, calibration: Calibration) -> list[Row]:
-    """A row for each stem of a song, as ``level_rows``; ``calibration_songs`` is on how many the calibration to the separator was made."""
+def measure(song: EvaluatedSong, separator: SongSeparator, calibration: Calibration, known: Collection[str] = ()) -> list[Row]:
+    """A row for each stem of a song, as ``level_rows``; ``calibration_songs`` is on how many songs the calibration was made,
+    ``calibrated`` whether a song of this title is one of them. Raises Refused where the separator's stems are not the song's.
+    """
     own = song.load()
     stems = separator.stems(song.title, own.mixture, own.sample_rate)
-    pairs = matched(tuple(own.stems), tuple(stems), separator.name)
+    try:
+        pairs = matched(tuple(own.stems), tuple(stems), separator.name)
+    except UsageError as error:  # multitracks have stems of their own each: the others may fit
+        raise Refused(str(error)) from error
+    about = {"calibration_songs": calibration.songs, "calibrated": song.title.rpartition("/")[2] in known}
     rows = level_rows(own.mixture, own.stems, stems, own.sample_rate, calibration, pairs)
-    return [{"song": song.title, "model": separator.name, **row, "calibration_songs": calibration.songs} for row in rows]
+    return [{"song": song.title, "model": separator.name, **row, **about} for row in rows]
 
 
 def figures(rows: Sequence[Row]) -> list[Figure]:
     """By group the errors of each estimator and separator, over all groups mean error and coverage too; then the relation with the SDR."""
+    names = shown_names([row["model"] for row in rows])
+    rows = [{**row, "model": names[row["model"]]} for row in rows]
     groups = [ALL, *dict.fromkeys(row["group"] for row in rows)]
     models = list(dict.fromkeys(row["model"] for row in rows))
     chosen = {
@@ -111,9 +135,9 @@ def _error(group: str, name: str, model: str, estimator: str, rows: Sequence[Row
     missing = [row for row in rows if estimator == "point" and not row["present"]]
     notes = [f"{len(missing)} of {len(rows)} stems are there and are called not present: no error of theirs"] if missing else []
     if estimator == "point" and (own := max(row["calibration_songs"] for row in rows)):
-        notes.append(
-            f"calibrated on {own} songs (stemwright calibrate): levels of these songs, if they are among the data, are not held out"
-        )
+        songs, shared = ({row["song"] for row in rows if row["calibrated"] or among} for among in (True, False))
+        few = f"{len(shared)} of these {counted(len(songs), 'song')} are among them, by their titles: not held out" if shared else ""
+        notes.append(f"calibrated on {counted(own, 'song')} (stemwright calibrate); {few or 'none of these songs is among them, by title'}")
     value = found.value if found.count else None
     return Figure(group, name, "LU", _called(model, estimator), value, found.low, found.high, found.songs, note="; ".join(notes))
 
@@ -140,14 +164,15 @@ def _relation(who: str, estimator: str, rows: Sequence[Row]) -> Figure:
 
 
 def _called(model: str, estimator: str) -> str:
-    name = Path(model).name or model
-    return f"{name}, {NAMES[estimator]}" if estimator else name
+    return f"{model}, {NAMES[estimator]}" if estimator else model
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Writes a picture of error against SDR: each stem of each song by every separator, and both estimators."""
     from stemwright.datagen.report.level_error_plot import plot_errors
 
+    names = shown_names([row["model"] for row in rows])
+    rows = [{**row, "model": names[row["model"]]} for row in rows]
     points = {
         (_called(model, ""), NAMES[estimator]): [
             (row["group"], row["sdr_db"], error)

@@ -15,21 +15,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stemwright.datagen.evaluate import blind_trials
 from stemwright.datagen.evaluate.blind_trials import CONSTANT_S, NO_ROOM, UNTOUCHED, Compress, HeardStem
-from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, loudest, songs_of
+from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, at_most_stereo, loudest, songs_of
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row
 from stemwright.datagen.evaluate.scores import mean_over_songs
-from stemwright.datagen.inverse.blind.features import measure_features
-from stemwright.datagen.inverse.blind.profile import Profile, profile_of
 from stemwright.manifests.records import Refused, content_id
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.usage import UsageError
+
+if TYPE_CHECKING:
+    from stemwright.datagen.inverse.blind.profile import Profile
 
 SAMPLE_RATE = 44_100
 DURATION_S = 12.0
@@ -48,12 +49,16 @@ class Known:
     @cached_property
     def profile(self) -> Profile:
         """The profile of the songs that can be read; of none at all where there is no song."""
+        from stemwright.datagen.inverse.blind.profile import profile_of
+
         return profile_of((stems_of(song, self.duration_s) for song in self.songs), SAMPLE_RATE)
 
 
 def stems_of(song: EvaluatedSong, duration_s: float) -> dict[str, Audio]:
     """The stems that sound, the loudest part of each. Raises Refused where there is none, or the song cannot be read."""
-    multitrack = song.load()
+    from stemwright.datagen.inverse.blind.features import measure_features
+
+    multitrack = at_most_stereo(song.load())
     parts = {}
     for name, audio in multitrack.stems.items():
         part = _loudest(np.asarray(resample(audio, multitrack.sample_rate, SAMPLE_RATE), np.float32), round(duration_s * SAMPLE_RATE))
@@ -145,7 +150,7 @@ def _figures(rows: Sequence[Row]) -> list[Figure]:
         stems = list(dict.fromkeys(row["stem"] for row in mine))
         for stem in ("all", *(stems if len(stems) > 1 else ())):
             figures += figures_of(f"{effect}, {stem}", [row for row in mine if stem in (row["stem"], "all")])
-    return figures
+    return [each for each in figures if each.value is not None]  # where nothing was answered, the share of answers says so
 
 
 def _of_compression(group: str, rows: Sequence[Row]) -> Iterator[Figure]:

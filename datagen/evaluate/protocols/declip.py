@@ -21,16 +21,15 @@ from typing import Any
 import numpy as np
 
 from stemwright.datagen.evaluate import clipping_gains
-from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, songs_of, stamp
+from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, check_audible, songs_of, stamp
 from stemwright.datagen.evaluate.given_models import GivenModel, call, checked_audio
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
 from stemwright.datagen.evaluate.scores import mean_over_songs
-from stemwright.datagen.inverse.clipping.detect import detect_clipping
+from stemwright.datagen.evaluate.steps import step
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.balance.named_songs import named_songs
-from stemwright.separation.balance.recordings import title_of
 
 DURATION_S = 2.0
 INPUTS_DB = "7 15"
@@ -71,12 +70,13 @@ def _cases(request: EvaluationRequest) -> list[Case]:
 
 
 def _sources(request: EvaluationRequest) -> list[EvaluatedSong | LoneRecording]:
+    from stemwright.separation.balance.recordings import titles_of
+
     if request.data is None:
         return list(songs_of(EvaluationRequest()))
     found: list[EvaluatedSong | LoneRecording] = []
-    for song in named_songs([request.data]).songs:
-        title = title_of(song.path)
-        title = title if all(title != each.title for each in found) else title_of(song.path, 1)
+    named = named_songs([request.data]).songs
+    for song, title in zip(named, titles_of([song.path for song in named]), strict=True):
         found.append(LoneRecording(title, song.path) if song.stems is None else EvaluatedSong(title, song))
     if not found:
         raise UsageError(f"{request.data} has no recording that can be read; expected multitracks or sound files, at any depth")
@@ -105,6 +105,7 @@ def _methods(text: str) -> tuple[str, ...]:
 def _signals(source: EvaluatedSong | LoneRecording) -> tuple[dict[str, np.ndarray], int]:
     if isinstance(source, LoneRecording):
         audio, sample_rate = load_song(source.path)
+        check_audible(audio, sample_rate)
         return {"recording": audio}, sample_rate
     song = source.load()
     return {**song.stems, "mixture": song.mixture}, song.sample_rate
@@ -113,40 +114,66 @@ def _signals(source: EvaluatedSong | LoneRecording) -> tuple[dict[str, np.ndarra
 def _measure(
     source: EvaluatedSong | LoneRecording, levels: Sequence[float], methods: Sequence[str], request: EvaluationRequest
 ) -> list[Row]:
+    from stemwright.datagen.inverse.clipping.detect import detect_clipping
+
     signals, sample_rate = _signals(source)
     num_frames = max(1, round((request.duration_s or DURATION_S) * sample_rate))
     rows: list[Row] = []
     reasons: list[str] = []
-    for name, audio in signals.items():
+    for number, (name, audio) in enumerate(signals.items()):
         truth = clipping_gains.loudest_part(audio, num_frames)
         if not np.abs(truth).max(initial=0.0) > 0.0:
             reasons.append(f"{name} is silent")
         elif any(one.confidence for one in detect_clipping(audio, sample_rate)):
             reasons.append(f"{name} is clipped already")
         else:
-            for each in levels:
-                rows += [{"song": source.title, "signal": name, **row} for row in _gains(truth, each, sample_rate, methods, request.models)]
+            for place, each in enumerate(levels):
+                begun = partial(_begun, f"{name}, {each:g} dB", (number + place / len(levels)) / len(signals), len(levels) * len(signals))
+                clipped, ceiling = clipping_gains.clip_to(truth, each)
+                if (clipped == truth).all():
+                    reasons.append(f"{name} loses nothing at {each:g} dB")
+                    continue
+                given = _Clipped(truth, clipped, ceiling, sample_rate, each)
+                rows += [{"song": source.title, "signal": name, **row} for row in _gains(given, methods, request.models, begun)]
     if not rows:
         raise Refused(f"nothing to clip: {', '.join(reasons)}")
     return rows
 
 
+@dataclass(frozen=True)
+class _Clipped:
+    """A signal [T] before and after it was clipped at a ceiling, and its SDR in dB."""
+
+    truth: np.ndarray
+    clipped: np.ndarray
+    ceiling: float
+    sample_rate: int
+    input_db: float
+
+
+def _begun(what: str, share: float, parts: int, method: str, of_part: float) -> None:
+    """Reports that a method begins with a part of the signals and levels of a song."""
+    step(f"{what}, {method}", share + of_part / parts)
+
+
 def _gains(
-    truth: np.ndarray, input_db: float, sample_rate: int, methods: Sequence[str], models: Sequence[GivenModel]
+    given: _Clipped, methods: Sequence[str], models: Sequence[GivenModel], begun: Callable[[str, float], None]
 ) -> Iterator[dict[str, Any]]:
     """The gain of every method on one signal at one input SDR."""
-    clipped, ceiling = clipping_gains.clip_to(truth, input_db)
-    lost = clipped != truth
+    truth, clipped, ceiling, sample_rate = given.truth, given.clipped, given.ceiling, given.sample_rate
+    lost, count = clipped != truth, len(methods) + len(models)
     run: Mapping[str, Callable[[], np.ndarray]] = {
         "ours": partial(clipping_gains.ours, clipped, ceiling, sample_rate),
         "expansion": partial(clipping_gains.ours, clipped, ceiling, sample_rate, "expansion"),
         "cubic spline": partial(clipping_gains.spline, clipped, ceiling),
         "A-SPADE, 2048": partial(clipping_gains.spade, clipped, ceiling),
     }
-    shared = {"input_db": input_db, "clipped": float(lost.mean())}
-    for method in methods:
+    shared = {"input_db": given.input_db, "clipped": float(lost.mean())}
+    for number, method in enumerate(methods):
+        begun(method, number / count)
         yield {**shared, "method": method, "gain_db": clipping_gains.gain_db(truth, clipped, run[method](), lost)}
-    for model in models:
+    for number, model in enumerate(models, start=len(methods)):
+        begun(model.text, number / count)
         found = call(model.text, model.function, clipped[None].astype(np.float32), sample_rate, ceiling)
         restored = checked_audio(found, clipped[None].shape, model.text)[0]
         yield {**shared, "method": model.text, "gain_db": clipping_gains.gain_db(truth, clipped, restored.astype(np.float64), lost)}

@@ -28,6 +28,7 @@ from stemwright.datagen.evaluate.song_separators import SongSeparator, separator
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
+from stemwright.manifests.wording import counted
 
 UNCHANGED, ORACLE, ALL = "unchanged", "oracle stems", "all but dereverb"
 SCORES = {"MAE": "mae", "MFCC-RMSE": "mfcc_rmse"}
@@ -60,6 +61,8 @@ def _resonance(text: str) -> float:
 
 
 def _editor(given: GivenModel, request: EvaluationRequest) -> Editor:
+    if given.text in (UNCHANGED, ORACLE):
+        raise UsageError(f"--model {given.text}: the table has this name already; name the folder ./{given.text}")
     if given.is_callable and not hasattr(given.function, "stem_names"):
         return Editor(given.text, given=given)
     return Editor(given.text, separator=separator_of(given, request.separation))
@@ -73,7 +76,7 @@ def _measure(song: EvaluatedSong, editors: Sequence[Editor], q: float) -> list[R
     multitrack = song.load()
     stems, sample_rate = multitrack.stems, multitrack.sample_rate
     if len(multitrack.mixture) != 2:
-        raise Refused(f"it has {len(multitrack.mixture)} channel; the tasks pan stems: expected 2")
+        raise Refused(f"it has {counted(len(multitrack.mixture), 'channel')}; the tasks pan stems: expected 2")
     tasks = tasks_of(stems)
     total = np.sum(list(stems.values()), axis=0)
     separated = {each.name: _separated(each.separator, song, total, sample_rate, tasks) for each in editors if each.separator}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, loudest, songs_of
+from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, at_most_stereo, loudest, songs_of
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row
 from stemwright.datagen.evaluate.scores import mean_over_songs
 from stemwright.manifests.records import Refused, content_id
@@ -64,7 +64,7 @@ def _stems(song: EvaluatedSong, duration_s: float) -> tuple[dict[str, torch.Tens
     """The stems [2, T] that sound in the loudest part, float64, and their rate. Raises Refused where none does."""
     import torch
 
-    multitrack = song.load()
+    multitrack = at_most_stereo(song.load())
     audio = np.stack([part[[0, -1]] for part in multitrack.stems.values()]).astype(np.float64)
     audio = audio[..., loudest(np.square(audio).sum(axis=(0, 1)), round(duration_s * multitrack.sample_rate))]
     energies = np.square(audio).sum(axis=(1, 2))

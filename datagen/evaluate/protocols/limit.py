@@ -25,14 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of, stamp
-from stemwright.datagen.evaluate.figures_plot import plot_figures
 from stemwright.datagen.evaluate.given_models import call, checked_audio
 from stemwright.datagen.evaluate.limited_songs import LimitedSong, limited_by_us, musdb_limited
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published, table
 from stemwright.datagen.evaluate.scores import at_best_gain, mean_over_songs, mr_stft_loss, si_sdr_db
-from stemwright.datagen.inverse.undo.figures import measured
-from stemwright.datagen.inverse.undo.requests import Knowledge
-from stemwright.datagen.inverse.undo.reversal import undo
 from stemwright.manifests.catalog.listing import find
 from stemwright.manifests.catalog.musdb_gains import VERSIONS, MusdbGain, has_gains, musdb_gains
 from stemwright.manifests.sound.formats import Audio
@@ -87,6 +83,9 @@ class Contenders:
 
     def outputs(self, song: LimitedSong) -> dict[str, Audio]:
         """What each of them makes of a limited song. Raises Refused for a model that returns something else."""
+        from stemwright.datagen.inverse.undo.requests import Knowledge
+        from stemwright.datagen.inverse.undo.reversal import undo
+
         rate, limited = song.sample_rate, song.limited
         found = {LIMITED: limited} | ({BLIND: undo(limited, rate).audio} if self.blind else {})
         found[KNOWN] = undo(limited, rate, known=Knowledge(gain=song.known_gain)).audio
@@ -136,6 +135,8 @@ def _of_songs(songs: Sequence[EvaluatedSong], version: str, request: EvaluationR
 
 def _rows(song: LimitedSong, title: str, group: str, contenders: Contenders) -> list[Row]:
     """One row for each contender."""
+    from stemwright.datagen.inverse.undo.figures import measured
+
     rate = song.sample_rate
     truth = measured(song.unlimited, rate)
     before = si_sdr_db(song.limited, song.unlimited, zero_mean=False)
@@ -181,6 +182,8 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """The figures but those of the known gain, whose hundred decibels would leave the others no room."""
+    from stemwright.datagen.evaluate.figures_plot import plot_figures
+
     plot_figures(PROTOCOL.title, [each for each in table(PROTOCOL, rows) if each.who != KNOWN], path)
 
 

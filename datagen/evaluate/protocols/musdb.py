@@ -8,7 +8,8 @@ Conventions
     Stems are compared as ``stemwright.datagen.evaluate.matched_stems`` says: a model with six stems is scored with guitar and piano in its
     other, a model with vocals and accompaniment against the sum of the other three.
     Reference stems are used as they are, without any mending, and the mixture is the data set's. Only the songs of ``test`` are used where
-    the folder is divided.
+    the folder is divided. A stem without a file is silent if the others sum to the mixture (an instrumental without vocals.wav); it has
+    no score, as a silent one has none in museval, and the note says in how many songs. Otherwise the song is rejected.
     Beside museval's ratios: SI-SDR (mean of the channels) and uSDR, the SDR of a whole song as in the sound demixing challenge; of both the
     mean over songs. Ratios of a stem that is silent in a song, or that a model leaves silent, are missing and counted in the note.
 
@@ -20,16 +21,17 @@ References
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stemwright.datagen.evaluate.bss_metrics import FILTER_FRAMES, RATIOS, bss_medians, song_sdr
-from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of
+from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, LoadedSong, has_stems, songs_of
+from stemwright.datagen.evaluate.given_models import shown_names
 from stemwright.datagen.evaluate.matched_stems import compared, matched
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
 from stemwright.datagen.evaluate.scores import SongMean, mean_over_songs, si_sdr_db
@@ -40,7 +42,6 @@ from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.stem_names import FOUR_STEMS
 from stemwright.manifests.usage import UsageError
 from stemwright.separation.balance.named_songs import named_songs
-from stemwright.separation.balance.recordings import title_of
 from stemwright.separation.demucs.separator import DemucsSeparator, separate_by_package
 
 DATA = (
@@ -49,6 +50,8 @@ DATA = (
 )
 LAYOUT = "test/SONG.stem.mp4 (MUSDB18) or test/SONG/ with mixture.wav, drums.wav, bass.wav, other.wav, vocals.wav (MUSDB18-HQ)"
 SAME_DB = 0.01
+LEAST_STEMS = len(FOUR_STEMS) - 1
+ABSENT_DB = -40.0  # what is left of a mixture when a stem is silent: rounding and a codec's noise
 OURS = "stemwright"
 WHOLE_SONG = ("SI-SDR", "uSDR")
 LEAST_FRAMES = 16 * FILTER_FRAMES  # eight equations for each tap of two channels
@@ -102,6 +105,8 @@ def cases(request: EvaluationRequest) -> list[Case]:
 
 def musdb_songs(request: EvaluationRequest) -> tuple[list[EvaluatedSong], list[tuple[str, str]]]:
     """The test songs, and the title of each song that lacks a stem with what it lacks. Raises UsageError naming the layout."""
+    from stemwright.separation.balance.recordings import title_of
+
     if request.data is None:
         return songs_of(request), []
     root = request.data / "test" if (request.data / "test").is_dir() else request.data
@@ -112,12 +117,28 @@ def musdb_songs(request: EvaluationRequest) -> tuple[list[EvaluatedSong], list[t
     lacking = []
     for song in found.songs:
         names = set(song.stems) if isinstance(song.stems, Mapping) else set()
-        if missing := [name for name in FOUR_STEMS if name not in names]:
-            lacking.append((title_of(song.path), f"has no {', no '.join(missing)}; expected {LAYOUT}"))
+        if not has_stems(names, FOUR_STEMS) and not has_stems(names, FOUR_STEMS, LEAST_STEMS):
+            lacking.append((title_of(song.path), _lacks(names)))
     if len(lacking) == len(found.songs):
         first = f": {lacking[0][0]} {lacking[0][1]}" if lacking else f"; expected {LAYOUT}"
         raise UsageError(f"{root} has no song of MUSDB18's layout{first}")
-    return songs_of(replace(request, data=root), stems=FOUR_STEMS), [*lacking, *found.rejected]
+    return songs_of(replace(request, data=root), stems=FOUR_STEMS, least=LEAST_STEMS), [*lacking, *found.rejected]
+
+
+def _lacks(names: Collection[str], remark: str = "") -> str:
+    return f"has no {', no '.join(name for name in FOUR_STEMS if name not in names)}{remark}; expected {LAYOUT}"
+
+
+def references_of(song: LoadedSong) -> dict[str, Audio]:
+    """The stems of a song; one of the four that has no file is silent, if the others sum to the mixture. Raises Refused otherwise."""
+    names = set(song.stems)
+    if has_stems(names, FOUR_STEMS) or not has_stems(names, FOUR_STEMS, LEAST_STEMS):
+        return song.stems
+    left, whole = (float(np.sum(np.square(each, dtype=np.float64))) for each in (song.mixture - sum(song.stems.values()), song.mixture))
+    left_db = 10.0 * math.log10(left / whole) if left else -math.inf
+    if left_db > ABSENT_DB:
+        raise Refused(_lacks(names, f" (silent stems need no file, but the others leave {left_db:.1f} dB of the mixture)"))
+    return {name: song.stems.get(name, np.zeros_like(song.mixture)) for name in FOUR_STEMS}
 
 
 def measure(song: EvaluatedSong, separator: SongSeparator, *, package: bool) -> list[Row]:
@@ -127,10 +148,10 @@ def measure(song: EvaluatedSong, separator: SongSeparator, *, package: bool) -> 
         raise Refused(
             f"it lasts {own.mixture.shape[1]} frames; expected {LEAST_FRAMES} at least, so that the filters of BSS Eval are determined"
         )
-    references: dict[str, Audio] = {}
+    true, references = references_of(own), dict[str, Audio]()
     estimates: dict[str, dict[str, Audio]] = {}
     for engine, stems in _separated(separator, song.title, own.mixture, own.sample_rate, package=package):
-        references, estimates[engine] = compared(own.stems, stems, separator.name)
+        references, estimates[engine] = compared(true, stems, separator.name)
     rows: list[Row] = []
     for engine, ratios in bss_medians(references, estimates, own.sample_rate).items():
         for stem, found in ratios.items():
@@ -148,6 +169,9 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
     stems = [name for name in FOUR_STEMS if any(row["stem"] == name for row in rows)]
     stems += [name for name in dict.fromkeys(row["stem"] for row in rows) if name not in stems]
     makers = list(dict.fromkeys((row["model"], row["engine"]) for row in rows))
+    names = shown_names([model for model, _ in makers])
+    rows = [{**row, "model": names[row["model"]]} for row in rows]
+    makers = [(names[model], engine) for model, engine in makers]
     found: list[Figure] = []
     for stem in stems:
         for ratio in (*RATIOS, *WHOLE_SONG):
@@ -214,8 +238,7 @@ def _separated(
 
 def _who(maker: tuple[str, str]) -> str:
     model, engine = maker
-    name = Path(model).name or model
-    return f"{name} ({'ours' if engine == OURS else engine})" if engine else name
+    return f"{model} ({'ours' if engine == OURS else engine})" if engine else model
 
 
 def _is_yes(options: Mapping[str, str]) -> bool:

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, middle, songs_of, stamp
-from stemwright.datagen.evaluate.figures_plot import plot_figures
 from stemwright.datagen.evaluate.given_models import call, checked_audio
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published, table
 from stemwright.datagen.evaluate.removal_pairs import RATE, DrySound, WetDry, mono
@@ -230,6 +229,8 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
 
 def draw(rows: Sequence[Row], path: Path) -> None:
     """The figures but those of a hundred decibels, which would leave the others no room: of known settings, and of no effects."""
+    from stemwright.datagen.evaluate.figures_plot import plot_figures
+
     shown = [each for each in table(PROTOCOL, rows) if each.who != UNDO and each.group != _named(0)]
     plot_figures(PROTOCOL.title, shown, path)
 
