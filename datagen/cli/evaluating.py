@@ -106,7 +106,7 @@ def evaluate(
 
 
 def _options(settings: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE as a mapping. Raises UsageError for what has no equals sign."""
+    """NAME=VALUE as a mapping. Raises UsageError for what has no equals sign, and for a name that is given twice."""
     from stemwright.manifests.usage import UsageError
 
     found: dict[str, str] = {}
@@ -114,6 +114,8 @@ def _options(settings: Sequence[str]) -> dict[str, str]:
         name, equals, value = each.partition("=")
         if not equals or not name.strip():
             raise UsageError(f"--set {each}: expected NAME=VALUE")
+        if name.strip() in found:
+            raise UsageError(f"--set {name.strip()} is given twice; expected once")
         found[name.strip()] = value.strip()
     return found
 

@@ -3,7 +3,7 @@
     for method in methods:  step(f"{signal}, {method}", number / len(methods)); ...
 
 Conventions
-    A protocol may call ``step`` in ``measure``; nobody has to listen. The share of the case that is done is between 0 and 1.
+    A protocol may call ``step`` in ``measure``; without a listener it does nothing. The share of the case that is done is between 0 and 1.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def test_songs_that_a_calibration_was_made_on_are_counted():
     assert shown.note == "calibrated on 4 songs (stemwright calibrate); 2 of these 3 songs are among them, by their titles: not held out"
 
 
-def test_separators_of_one_name_are_told_apart(songs, tmp_path):
+def test_separators_of_one_name_have_lines_of_their_own(songs, tmp_path):
     shutil.copytree(songs / "exact", tmp_path / "other" / "moved")
     models = given_models([str(songs / "moved"), str(tmp_path / "other" / "moved"), f"{songs}/exact/../moved"])
     assert len(models) == 2

@@ -1,6 +1,5 @@
 """The protocol ``blind``: known compression and reverberation, the figures of its rows, and what is refused."""
 
-
 import numpy as np
 import pytest
 

@@ -24,6 +24,7 @@ from stemwright.datagen.evaluate.protocol import (
     published,
     table,
 )
+from stemwright.datagen.evaluate.steps import step
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.writing import save
 from stemwright.manifests.usage import UsageError
@@ -284,6 +285,32 @@ def test_a_file_that_is_written_again_is_another_though_size_and_time_are_the_sa
     path.write_bytes(b"1" * 100)
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
     assert stamp(path) != before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "extent=quick", "--set", "extent=full"], "--set extent is given twice"),
+        (["--model", ""], "--model '' names nothing; expected package.module:callable"),
+        (["--model", "package:"], "--model 'package:' names nothing"),
+        (["--seconds", "inf"], "--seconds inf: expected a number of seconds"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(words, message):
+    done = stemwright("evaluate", "labels", *words, check=False)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+
+
+def test_a_step_of_a_case_is_reported_as_a_fraction(tmp_path):
+    heard = []
+
+    def measure(song):
+        step("bass, 7 dB", 0.5)
+        return [{"length": 1.0}]
+
+    evaluation.evaluate(toy(measure, "ab"), EvaluationRequest(), tmp_path, lambda *said: heard.append(said))
+    assert (1.5, 2, "b: bass, 7 dB") in heard
 
 
 def test_a_long_value_of_an_option_is_no_path():
