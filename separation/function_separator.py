@@ -8,8 +8,10 @@ Conventions
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +80,9 @@ class FunctionSeparator:
             return {name: np.zeros_like(mixture) for name in self.stem_names}
         given = self._widened(mixture)
         try:
-            with TURN:
+            with TURN, redirect_stdout(sys.stderr):  # standard output is for our own result
                 found = self._call(given.copy(), rate)
-        except Exception as error:  # whatever another package's code does
+        except (Exception, SystemExit) as error:  # whatever another package's code does
             raise Refused(f"the separator {self.origin} failed on this recording: {type(error).__name__}: {error}") from error
         stems = self._checked(found, given.shape)
         if on_share:

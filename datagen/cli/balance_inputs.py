@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stemwright.manifests.usage import UsageError
 
 if TYPE_CHECKING:
+    from stemwright.datagen.cli.terminal import Terminal
     from stemwright.manifests.sound.formats import Audio
     from stemwright.separation.balance.named_songs import NamedSong, NamedSongs
     from stemwright.separation.balance.recordings import Asked, Hear, Keep
@@ -81,6 +82,14 @@ def asked_of(calibration: str, keep: Keep | None = None, hear: Hear | None = Non
         except UsageError as error:
             raise UsageError(f"--calibration: {error}") from error
     return Asked(keep, hear, calibration)
+
+
+def warn_of_damaged(terminal: Terminal) -> None:
+    """Says which calibrations of the user cannot be used."""
+    from stemwright.separation.balance.kept_calibrations import damage, damaged_in, place_of_calibrations
+
+    for path in damaged_in(place_of_calibrations()):
+        terminal.warn(damage(path))
 
 
 def mixture_files() -> list[str]:

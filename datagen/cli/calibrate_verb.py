@@ -57,6 +57,10 @@ def calibrate(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how good it is; keep no calibration.", rich_help_panel=OUTPUT)] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the calibrations that are kept; make none.")] = False,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", metavar="ID", help="Remove this calibration of yours; may be given again. Corpora keep theirs."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit levels, pans and their 80 % ranges to one separator, on multitracks whose stems are known.
@@ -69,6 +73,8 @@ def calibrate(
 
     terminal = Terminal(as_json)
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
+    if remove:
+        _remove(terminal, remove, {"MULTITRACKS": multitracks, "--list": show_list or None, "--corpus": corpus})
     if show_list:
         _list(terminal, multitracks, corpus)
     if multitracks is None:
@@ -91,12 +97,26 @@ def calibrate(
         separating = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     _check_separates(corpus, separating.origin)
     rows, rejected = _measured(terminal, found, separating)
+    _check_enough(terminal, rows, rejected)
     _fit(terminal, separating, rows, corpus, dry_run=dry_run)
     songs = len({row.song for row in rows})
-    if rejected:
-        terminal.collected["rejected"] = rejected
     terminal.say(f"calibrate: {songs} done, {len(rejected)} rejected")
     terminal.finish(exit_code(songs, len(rejected)))
+
+
+def _check_enough(terminal: Terminal, rows: Sequence[StemRow], rejected: list[dict[str, str]]) -> None:
+    """Shows what was rejected, and ends where too little is left to fit to."""
+    from stemwright.separation.calibrating.level_fit import TooFewSongsError, check_enough
+
+    if rejected:
+        terminal.collected["rejected"] = rejected
+    try:
+        check_enough(rows)
+    except TooFewSongsError as error:
+        why = f"{error}. {counted(len(rejected), 'song')} gave nothing, for the reasons above" if rejected else str(error)
+        terminal.collected["error"] = why
+        terminal.warn(why)
+        terminal.finish(1)
 
 
 def _check_ready(stems: str | None, stems_of: str | None, separation: Mapping[str, Any]) -> None:
@@ -140,17 +160,41 @@ def _songs(multitracks: Path, kind: str | None) -> FoundSongs:
 def _list(terminal: Terminal, multitracks: Path | None, corpus: Path | None) -> None:
     """Shows the calibrations of the user, or of a corpus."""
     from stemwright.datagen.cli.calibration_tables import calibrations_table
-    from stemwright.separation.balance.kept_calibrations import kept_calibrations, place_of_calibrations
+    from stemwright.separation.balance.kept_calibrations import damage, damaged_in, kept_calibrations, place_of_calibrations
 
     if multitracks is not None:
         raise UsageError(f"--list shows what is kept and measures nothing; leave out {multitracks}, or --list")
     _check_corpus(corpus)
     place = place_of_calibrations(corpus)
+    for path in damaged_in(place):
+        terminal.warn(damage(path))
     found = kept_calibrations(place)
     plain = [{**each.model_dump(mode="json", exclude={"calibration"}), "path": str(place / f"{each.key}.json")} for each in found]
     terminal.show("calibrations", calibrations_table(found), plain)
     terminal.say(f"calibrate: {counted(len(found), 'calibration')} in {place}")
     terminal.finish(0)
+
+
+def _remove(terminal: Terminal, ids: Sequence[str], others: Mapping[str, Any]) -> None:
+    """Removes calibrations of the user by their ids; none of them where one is unknown."""
+    from stemwright.manifests.disk import deletion
+    from stemwright.separation.balance.calibration_names import is_file
+    from stemwright.separation.balance.kept_calibrations import named_calibration, place_of_calibrations
+
+    if given := [name for name, value in others.items() if value is not None]:
+        raise UsageError(f"--remove takes calibrations out of the cache and does nothing else; leave out {', '.join(given)}")
+    place = place_of_calibrations()
+    if wrong := [each for each in ids if is_file(each)]:
+        raise UsageError(f"--remove: expected an id of stemwright calibrate --list; got {wrong[0]!r}")
+    try:
+        found = [named_calibration(each, [place]) for each in dict.fromkeys(ids)]
+    except UsageError as error:
+        raise UsageError(f"--remove: {error}. Nothing was removed") from error
+    gone = [each for each in found if deletion.remove(place, place / f"{each.key}.json")]
+    for each in gone:
+        terminal.say(f"removed: {each.id}, to {each.origin}")
+    terminal.collected["removed"] = [each.id for each in gone]
+    terminal.finish(0 if len(gone) == len(found) else 1)
 
 
 def _measured(terminal: Terminal, found: FoundSongs, separator: Any) -> tuple[list[StemRow], list[dict[str, str]]]:
@@ -171,6 +215,8 @@ def _measured(terminal: Terminal, found: FoundSongs, separator: Any) -> tuple[li
                 its, kept = kept_song_rows(found.songs, song, separator, within)
                 rows += its
                 again += kept
+            except SystemExit as left:  # of a separator's code
+                rejected.append({"song": song.path, "reason": f"the code of the separator ended the program with {left.code!r}"})
             except Exception as error:  # from any library, about this song: the others still count
                 rejected.append({"song": song.path, "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
             within(1.0)
@@ -191,10 +237,9 @@ def _fit(terminal: Terminal, separator: Any, rows: Sequence[StemRow], corpus: Pa
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.corpus_calibrations import carry
     from stemwright.separation.balance.kept_calibrations import keep, kept_calibration, place_of_calibrations
-    from stemwright.separation.calibrating.level_fit import base_for, check_enough, fit
+    from stemwright.separation.calibrating.level_fit import base_for, fit
     from stemwright.separation.calibrating.songs_left_out import leave_one_out
 
-    check_enough(rows)
     base = base_for(separator.origin, rows)
     songs = list(dict.fromkeys(row.song for row in rows))
     with terminal.progress("leave one out") as report:
@@ -202,6 +247,8 @@ def _fit(terminal: Terminal, separator: Any, rows: Sequence[StemRow], corpus: Pa
     found = kept_calibration(separator.origin, separator.identity, songs, fit(rows, base), judged.rows())
     terminal.show("left_out", left_out_table(separator.origin, len(songs), judged), judged.rows())
     terminal.say(pan_line(judged))
+    if missing := [name for name in dict.fromkeys(row.stem for row in rows) if name not in judged.before.names]:
+        terminal.warn(f"no song has {', '.join(missing)}: their levels are corrected as those of all stems are")
     terminal.collected |= {"separator": separator.origin, "key": found.key, "id": found.id, "songs": songs, "pan": _pan(judged)}
     terminal.collected["calibration"] = found.model_dump(mode="json")["calibration"]
     kept = [] if dry_run else [str(keep(found, place_of_calibrations()))]

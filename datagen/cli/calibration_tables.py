@@ -17,6 +17,7 @@ def left_out_table(origin: str, songs: int, judged: SongsLeftOut) -> Table:
     from rich.table import Table
 
     from stemwright.datagen.cli.cells import lines_cell
+    from stemwright.manifests.wording import counted
 
     said = f"each of {songs} songs by the others: generic, then calibrated"
     table = Table(title=lines_cell("bold", f"calibration to {origin}", said), title_justify="left")
@@ -33,7 +34,9 @@ def left_out_table(origin: str, songs: int, judged: SongsLeftOut) -> Table:
             _pair(row, "width_lu", "{:.1f}"),
         ]
         table.add_row(row["stem"], str(row["count"]), *pairs)
-    table.caption, table.caption_justify = "windows: of three seconds, as levels over time are", "left"
+    lost = judged.after.figures()["lost"]
+    missing = f"\n{counted(int(lost), 'stem')} of these would be called not present" if lost else ""
+    table.caption, table.caption_justify = f"windows: of three seconds, as levels over time are{missing}", "left"
     return table
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stemwright.datagen.cli import completion, grouping
-from stemwright.datagen.cli.balance_inputs import asked_of, check_outputs, kept_stems, ready_separator, songs_to_measure
+from stemwright.datagen.cli.balance_inputs import asked_of, check_outputs, kept_stems, ready_separator, songs_to_measure, warn_of_damaged
 from stemwright.datagen.cli.grouping import ByOption
 from stemwright.datagen.cli.options import (
     DeviceOption,
@@ -137,6 +137,7 @@ def balance(
     asked = asked_of(calibration, keep, _hearing(sections=sections, tempo=plot is not None))
     listening = ready_separator(stems, stems_of)
     if any(song.stems is None for song in readable):
+        warn_of_damaged(terminal)
         listening = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
         listening = apart(listening, drums_model, how, partial(separator_for, offline=offline, trust_pickle=trust_pickle))
     titled = list(zip(readable, grouping.titles_of_songs(songs, [song.path for song in readable]), strict=True))

@@ -71,7 +71,7 @@ def track_balance_table(track: TrackBalance) -> Table:
     loudness = track.loudness
     title = f"{track.title}  {loudness.integrated_lufs:.1f} LUFS, range {_finite(loudness.range_lu)} LU"
     title += f", true peak {_finite(loudness.true_peak_dbtp, sign=True)} dBTP, PLR {_finite(track.plr_db)} dB"
-    calibrated = sentence_on_calibration(track.basis, track.origin, track.calibration_songs)
+    calibrated = sentence_on_calibration(track.basis, track.origin, track.calibration_songs, track.calibrated_without)
     said = filter(None, [sentence(track.basis, track.origin), calibrated, sentence_on_parts(track.parts_origin)])
     table = Table(title=lines_cell("bold", title, *said), title_justify="left")
     table.add_column("stem", overflow="fold", min_width=6)

@@ -59,7 +59,8 @@ class Balance(TrackBalance):
 
     def table(self) -> str:
         """The levels as text for a terminal or a note, one line per stem, with what they rest on."""
-        said = filter(None, [sentence(self.basis, self.origin), sentence_on_calibration(self.basis, self.origin, self.calibration_songs)])
+        calibrated = sentence_on_calibration(self.basis, self.origin, self.calibration_songs, self.calibrated_without)
+        said = filter(None, [sentence(self.basis, self.origin), calibrated])
         loudness = f"{self.title}  {self.loudness.integrated_lufs:.1f} LUFS, {', '.join(said)}"
         rows = [("stem", "level LU", "80 % range", "to rest LU", "pan", "width", "plays")]
         for name, stem in self.stems.items():

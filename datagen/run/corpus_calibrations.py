@@ -25,6 +25,8 @@ from stemwright.separation.balance.basis import REFERENCE_ORIGIN, model_of
 from stemwright.separation.balance.calibration_names import NONE, is_file
 from stemwright.separation.balance.kept_calibrations import (
     KeptCalibration,
+    damage,
+    damaged_in,
     keep,
     kept_calibrations,
     named_calibration,
@@ -42,9 +44,17 @@ Rows = Callable[[], Iterable[tuple[Track, Stem]]]  # gives one stem of each trac
 def of_corpus(corpus: Corpus) -> CorpusCalibrations:
     """What the levels of a corpus are by. Raises CorpusError where its configuration names what is not here."""
     if corpus.config.estimate.calibration is None:
-        return CorpusCalibrations(kept_calibrations(place_of_calibrations(corpus.folder)))
+        return CorpusCalibrations(carried_by(corpus))
     found = named(corpus, corpus.config)
     return CorpusCalibrations([] if found is None else [found])
+
+
+def carried_by(corpus: Corpus) -> list[KeptCalibration]:
+    """The calibrations in the folder of a corpus. Raises CorpusError where one cannot be read: without it levels would be others."""
+    place = place_of_calibrations(corpus.folder)
+    if found := damaged_in(place):
+        raise CorpusError(f"{damage(found[0])}. Without it, levels are others; for generic ones: {KEY} = {NONE!r}")
+    return kept_calibrations(place)
 
 
 def named(corpus: Corpus, config: Config) -> KeptCalibration | None:
@@ -52,6 +62,7 @@ def named(corpus: Corpus, config: Config) -> KeptCalibration | None:
     name = config.estimate.calibration
     if name in (None, NONE):
         return None
+    carried_by(corpus)
     try:
         return named_calibration(str(name), [place_of_calibrations(corpus.folder), place_of_calibrations()])
     except UsageError as error:
@@ -110,7 +121,7 @@ def settle(corpus: Corpus, rows: Rows, *, alone: bool) -> tuple[str, ...]:
     if others:
         raise CorpusError(f"{KEY}: {found.id} is {to_another(found.origin, others[0])} ({len(others):,} tracks)")
     place = place_of_calibrations(corpus.folder)
-    carried = found.id in [each.id for each in kept_calibrations(place)]
+    carried = found.id in [each.id for each in carried_by(corpus)]
     if not carried:
         keep(found, place)
     if alone and is_file(str(corpus.config.estimate.calibration)):
@@ -120,7 +131,7 @@ def settle(corpus: Corpus, rows: Rows, *, alone: bool) -> tuple[str, ...]:
 
 def _unused(corpus: Corpus, rows: Rows) -> tuple[str, ...]:
     """That the user has a calibration to the stems of a corpus that names none; by its first track that was separated."""
-    carried = {each.key for each in kept_calibrations(place_of_calibrations(corpus.folder))}
+    carried = {each.key for each in carried_by(corpus)}
     own = [each for each in kept_calibrations(place_of_calibrations()) if each.key not in carried]
     first = next((row for row in rows() if row[1].origin != REFERENCE_ORIGIN), None) if own else None
     fitting = [each for each in own if first and CorpusCalibrations([each]).of_track(*first)]

@@ -10,7 +10,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from stemwright.manifests.wording import counted
@@ -49,10 +49,14 @@ def sentence_on_parts(parts_origin: str) -> str:
     return f"parts separated by {model_of(parts_origin)}; their 80 % ranges are not calibrated" if parts_origin else ""
 
 
-def sentence_on_calibration(basis: Basis, origin: str, songs: int) -> str:
-    """What intervals of separated stems rest on: so many songs of the user's, or what is true of separators in general; "" for others."""
+def sentence_on_calibration(basis: Basis, origin: str, songs: int, without: Sequence[str] = ()) -> str:
+    """What intervals of separated stems rest on: so many songs of the user's, or what is true of separators in general; "" for others.
+
+    ``without`` names stems that none of those songs has.
+    """
     if songs:
-        return f"calibrated to {model_of(origin)} on {counted(songs, 'song')}"
+        none = f", none of them with {', '.join(without)}" if without else ""
+        return f"calibrated to {model_of(origin)} on {counted(songs, 'song')}{none}"
     if basis != ESTIMATED or not model_of(origin):
         return ""
     return f"generic ranges, not calibrated to {model_of(origin)}: see stemwright calibrate"

@@ -88,9 +88,14 @@ def place_of_calibrations(corpus: Path | None = None) -> Path:
 
 
 def keep(found: KeptCalibration, folder: Path) -> Path:
-    """Writes a calibration into a folder; an earlier one of the same separator is replaced. Returns its file."""
+    """Writes a calibration into a folder; an earlier one of the same separator is replaced. Returns its file.
+
+    Raises UsageError where there is a file in its place that is no whole calibration: it may be of a newer version.
+    """
     make_folder(folder)
     path = folder / f"{found.key}.json"
+    if path in damaged_in(folder):
+        raise UsageError(f"{damage(path)}; nothing was written over it")
     write_bytes(path, (found.model_dump_json(indent=1) + "\n").encode())
     return path
 
@@ -99,6 +104,16 @@ def read_calibration(path: Path) -> KeptCalibration | None:
     """The calibration in a file that is named by its key, as ``keep`` names it; None where there is none, or nothing whole."""
     found = calibration_in(path)
     return found if found is not None and found.key == path.stem else None
+
+
+def damaged_in(folder: Path) -> list[Path]:
+    """The files in a folder of calibrations that cannot be used."""
+    return [path for path in sorted(folder.glob("*.json")) if read_calibration(path) is None] if folder.is_dir() else []
+
+
+def damage(path: Path) -> str:
+    """What is wrong with such a file, and what to do."""
+    return f"{path} is no calibration of this version: damaged, edited or made by a newer stemwright. Put it right, or move it away"
 
 
 def calibration_in(path: Path) -> KeptCalibration | None:

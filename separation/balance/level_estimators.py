@@ -21,12 +21,14 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stemwright.manifests.records import RESIDUAL
 from stemwright.manifests.stem_names import FOUR_STEMS
 from stemwright.separation.balance.basis import DEMONSTRATION, ESTIMATED, MEASURED, REFERENCE_ORIGIN, Basis, basis_of, model_of
 from stemwright.separation.balance.image_intervals import BUNDLED_IMAGE, EXACT_IMAGE, OTHER_IMAGE, SEPARATED_IMAGE, ImageCalibration
@@ -110,6 +112,8 @@ class Calibration:
     that leave much of the mixture to no stem: the cross-energies of all stems are then raised by one factor, so that their sum is the
     mixture's energy, as it is for uncorrelated sources. With a ``closure_share`` an interval is at least as wide as ``closure_margin``.
     ``image`` is for pan, width and the share of the time in which a stem plays; ``basis`` says what levels of this kind are called.
+    ``absent_stems`` are other such levels of single stems, (name, level). ``leak`` is the share of the mixture that is taken out of the
+    stems before anything is measured (``stemwright.separation.balance.measure.without_leak``).
     ``correction`` is added to the points of stems, ``rest_correction`` to those of everything but a stem. ``id`` says which calibration to
     one separator it is ("" for the ones here), ``songs`` on how many it was made.
     """
@@ -129,6 +133,17 @@ class Calibration:
     rest_correction: Correction = Correction()
     id: str = ""
     songs: int = 0
+    leak: float = 0.0
+    absent_stems: tuple[tuple[str, float], ...] = ()
+
+    def without(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of some stems that no song of this calibration to one separator has: their levels are corrected as those of all are."""
+        known = {name for name, *_ in self.correction.stems}
+        return tuple(name for name in names if name != RESIDUAL and name not in known) if self.id else ()
+
+    def absent_below(self, name: str) -> float:
+        """The naive level below which a stem is not present."""
+        return next((level for stem, level in self.absent_stems if stem == name), self.absent_lu)
 
 
 SEPARATED = Calibration(

@@ -215,6 +215,21 @@ def left_share(mixture: Array, cross: Array) -> float:
     return 1.0 - float(cross.sum()) / whole if whole > 0 else 0.0
 
 
+def without_leak(energies: Energies, leak: float, stems: NDArray[np.bool_]) -> Energies:
+    """The energies of stems out of which a share of the mixture is taken that leaks into all of them alike.
+
+    Each of the S stems (``stems`` says which rows are some: a residual is none) is taken for (1 - leak) s + leak / S x, x the mixture, and
+    made s again: their sum stays what it was. Exact, since all of it is sums of products: <s - f x, x> and |s - f x|² follow from those of
+    s. Images stay those of the stems as given.
+    """
+    if not leak or not stems.any():
+        return energies
+    share, own, cross = leak / int(stems.sum()), energies.own.copy(), energies.cross.copy()
+    own[stems] = np.maximum(own[stems] - 2 * share * cross[stems] + share**2 * energies.mixture, 0.0) / (1 - leak) ** 2
+    cross[stems] = (cross[stems] - share * energies.mixture) / (1 - leak)
+    return replace(energies, own=own, cross=cross)
+
+
 def measure_balance(
     mixture: Array, stems: Mapping[str, Array], sample_rate: int, *, calibration: Calibration | str = SEPARATED
 ) -> dict[str, StemBalance]:
@@ -262,7 +277,8 @@ def balances_of(
     Raises ValueError for a silent mixture.
     """
     raised = np.ones(len(names))
-    together = [name != RESIDUAL for name in names]
+    together = np.array([name != RESIDUAL for name in names])
+    given, energies = energies, without_leak(energies, calibration.leak, together)
     if set(FOUR_STEMS) <= set(names):
         factor = closing_factor(energies.mixture, energies.cross[together])
         calibration = suited(calibration, factor)
@@ -275,7 +291,18 @@ def balances_of(
     found = {}
     for number, name in enumerate(names):
         found[name] = _measure_stem(energies, number, mixture_lufs, sample_rate, calibration, Shared(name, left))
+        if calibration.leak:
+            found[name] = _as_given(found[name], given, number, mixture_lufs)
     return found if left_lu == -math.inf else {name: _widened(stem, left_lu, calibration.closure_share) for name, stem in found.items()}
+
+
+def _as_given(stem: StemBalance, energies: Energies, number: int, mixture_lufs: float) -> StemBalance:
+    """A stem with its loudness as it was given, with what leaks into it, and what it shares with the mixture then."""
+    own, cross = (
+        gated_loudness(np.maximum(window_means(sums, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0], 0.0))
+        for sums in (energies.own[number], energies.cross[number])
+    )
+    return replace(stem, loudness_lufs=own, naive_lu=own - mixture_lufs, cross_lu=cross - mixture_lufs)
 
 
 def _left_energies(mixture: Array, stems: Mapping[str, Array]) -> tuple[float, float]:
@@ -323,7 +350,7 @@ def _measure_stem(
     level = estimate_level(blocks, cross_blocks, mixture_lufs, calibration, shared)
     rest_blocks = np.maximum(mixture_blocks - 2 * cross_blocks + blocks, 0.0)  # |x - s|² = |x|² - 2<s, x> + |s|²
     rest = estimate_level(rest_blocks, mixture_blocks - cross_blocks, mixture_lufs, calibration, shared, rest=True)
-    note = _absence(level, own, cross, mixture, calibration.absent_lu)
+    note = _absence(level, own, cross, mixture, calibration.absent_below(shared.name))
     loudness_lufs = level.naive_lu + mixture_lufs
     gap_lu = max(level.cross_lu - level.naive_lu, 0.0) if not note else 0.0
     active = (to_lufs(blocks) > loudness_lufs - ACTIVE_RANGE_LU) & bool(not note)

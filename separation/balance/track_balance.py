@@ -64,6 +64,7 @@ class TrackBalance:
     music: Music | None = None  # sections, tempo and key, where they were requested
     calibration: str = ""  # id of the calibration to the separator of the stems; "": there is none
     calibration_songs: int = 0  # how many songs it was made with
+    calibrated_without: tuple[str, ...] = ()  # stems that none of those songs has
 
     @property
     def plr_db(self) -> float | None:
@@ -93,6 +94,7 @@ def measure_track(
         course=mixture_course(mixture, sample_rate),
         calibration=calibration.id,
         calibration_songs=calibration.songs,
+        calibrated_without=calibration.without(stems),
     )
 
 
@@ -174,6 +176,7 @@ def as_json(track: TrackBalance) -> Row:
         "basis": track.basis,
         "model": model_of(track.origin) or None,
         "calibration": track.calibration or None,
+        "calibrated_without": list(track.calibrated_without),
         "parts_model": model_of(track.parts_origin) or None,
         "duration_s": _plain(track.duration_s, 3),
         "mixture": _mixture_json(track),

@@ -37,7 +37,7 @@ from stemwright.separation.balance.level_estimators import (
     correction_terms,
     point_between,
 )
-from stemwright.separation.calibrating.measured_rows import StemRow, is_poor
+from stemwright.separation.calibrating.measured_rows import LEAKS, StemRow, is_poor
 
 Array = NDArray[np.floating]
 
@@ -49,6 +49,8 @@ USUAL_OF_STEM = (1.0, 0.3)  # of the further offset and share of the gap of one 
 LEAST_NOISE_LU, HUBER, ROUNDS = 0.1, 1.5, 8  # errors beyond HUBER times the noise count less; rounds of reweighting
 SPREADS = (0.3, 3.0)  # bounds of how many times as wide a stem's intervals are as those of all stems
 LEAST_LU = 0.1  # half an interval at no gap, in units of the base's width
+CLEARLY = 0.9  # of the mean square error: a leak that gains less is taken for none
+LOST_LU = 5.0  # the error that a stem counts for which a leak leaves nothing of
 PSEUDO = 5  # rows for which the base's intervals are right, added to those of the songs
 SIDE = 0.9  # the share of true levels above the lower end, and of those below the upper one: 80 % are between
 PAN_USUAL, LEAST_PAN_NOISE, FEWEST_PANS = (0.5, 0.3), 0.02, 10
@@ -78,9 +80,12 @@ def check_enough(rows: Sequence[StemRow]) -> None:
     present = [row for row in rows if row.present]
     songs = len({row.song for row in present})
     if songs < FEWEST_SONGS or len(present) < FEWEST_STEMS:
+        silent = len({row.song for row in rows if row.true_lu > ABSENT_LU and not math.isfinite(row.plain.naive_lu)})
+        said = f"; in {silent} of them stems that are there were separated as silence" if silent else ""
         raise TooFewSongsError(
             f"expected at least {FEWEST_SONGS} songs with {FEWEST_STEMS} stems in all that the model separates, to leave one out and judge "
-            f"it by the others; got {songs} with {len(present)}. From about 20 songs on, intervals are the model's own; give more songs"
+            f"it by the others; got {songs} with {len(present)}, of {len({row.song for row in rows})} that were measured{said}. From about "
+            "20 songs on, intervals are the model's own"
         )
 
 
@@ -197,16 +202,42 @@ def folds_of(songs: Sequence[str]) -> Iterator[NDArray[np.bool_]]:
         yield numbers == fold
 
 
-def corrections_left_out(levels: LevelColumns, base: Calibration) -> tuple[Correction, list[tuple[NDArray[np.bool_], Correction]]]:
+Parts = list[tuple[NDArray[np.bool_], Correction]]  # per fold: what is left out, and the correction of the others
+
+
+def corrections_left_out(levels: LevelColumns, base: Calibration) -> tuple[Correction, Parts]:
     """The correction, and per fold what is left out with the correction of the others: none where it does not help what is left out."""
     parts = [(out, fit_correction(levels.some(~out), base)) for out in folds_of(levels.songs)]
-    plain, corrected = point_between(levels.naive, levels.cross, base) - levels.true, np.zeros_like(levels.true)
+    none = [(out, Correction()) for out, _ in parts]
+    if error_left_out(levels, base, parts) < error_left_out(levels, base, none):
+        return fit_correction(levels, base), parts
+    return Correction(), none
+
+
+def missed_by(levels: LevelColumns, base: Calibration, parts: Parts) -> Array:
+    """How far the points of songs that are left out are off, [N], each by the correction of the others."""
+    missed = np.zeros_like(levels.true)
     for out, correction in parts:
         some = levels.some(out)
-        corrected[out] = some.points(base, correction) - some.true
-    if np.mean(np.minimum(np.abs(corrected), 3.0) ** 2) < np.mean(np.minimum(np.abs(plain), 3.0) ** 2):
-        return fit_correction(levels, base), parts
-    return Correction(), [(out, Correction()) for out, _ in parts]
+        missed[out] = some.points(base, correction) - some.true
+    return missed
+
+
+def error_left_out(levels: LevelColumns, base: Calibration, parts: Parts) -> float:
+    """The mean square of what ``missed_by`` gives: that of the figures that are shown."""
+    return float(np.mean(missed_by(levels, base, parts) ** 2))
+
+
+def fit_leak(rows: Sequence[StemRow], base: Calibration) -> float:
+    """The share of the mixture that leaks into all stems: that with which songs that are left out are best, 0 unless it is clearly."""
+    errors = {}
+    known = LEAKS if all(row.unleaked for row in rows) else ()
+    for leak in (0.0, *known):
+        levels = levels_of([row.at(leak) for row in rows], base)
+        errors[leak] = error_left_out(levels, base, corrections_left_out(levels, base)[1]) if levels.names else math.inf
+        errors[leak] += LOST_LU**2 * max(0.0, 1.0 - len(levels.names) / max(1, sum(row.present for row in rows)))
+    best = min(errors, key=lambda leak: errors[leak])
+    return best if errors[best] < CLEARLY * errors[0.0] else 0.0
 
 
 # ---------------------------------------------------------------- intervals
@@ -250,13 +281,13 @@ def _rounded(margin: Margin) -> Margin:
 
 def fit(rows: Sequence[StemRow], base: Calibration) -> Calibration:
     """The calibration to the separator of the rows. Raises ValueError for no stem that is present."""
-    levels, rest, windows = levels_of(rows, base), levels_of(rows, base, rest=True), windows_of(rows, base)
-    if not levels.names:
+    if not levels_of(rows, base).names:
         raise ValueError("expected rows of stems that are present, got none")
+    leak = fit_leak(rows, base)
+    rows = [row.at(leak) for row in rows]
+    levels, rest, windows = levels_of(rows, base), levels_of(rows, base, rest=True), windows_of(rows, base)
     correction, parts = corrections_left_out(levels, base)
-    missed = np.zeros_like(levels.true)
-    for out, its in parts:
-        missed[out] = levels.some(out).points(base, its) - levels.some(out).true
+    missed = missed_by(levels, base, parts)
     correction = with_spreads(correction, levels, missed, base)
     low, high = fitted_margins(missed / spreads_of(correction, levels.names), levels.gap, base.low, base.high)
     in_windows = np.zeros_like(windows.true)
@@ -267,6 +298,7 @@ def fit(rows: Sequence[StemRow], base: Calibration) -> Calibration:
     in_windows = in_windows / spreads_of(correction, windows.names)
     window_low, window_high = fitted_margins(in_windows, windows.gap, base.window_low, base.window_high)
     rest_correction = corrections_left_out(rest, base)[0] if rest.names else Correction()
+    names = sorted({row.stem for row in rows})
     return replace(
         base,
         correction=correction,
@@ -275,9 +307,10 @@ def fit(rows: Sequence[StemRow], base: Calibration) -> Calibration:
         high=high,
         window_low=window_low,
         window_high=window_high,
-        absent_lu=absent_below(rows, base.absent_lu),
+        absent_stems=tuple((name, absent_below([row for row in rows if row.stem == name], base.absent_lu)) for name in names),
         image=fit_pan(rows, base.image),
         songs=len(set(levels.songs)),
+        leak=leak,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from stemwright.manifests.stem_names import FOUR_STEMS
 from stemwright.separation.balance.level_estimators import ABSENT_LU, LEAST_SHARED
-from stemwright.separation.balance.measure import Energies, closing_factor, energies_in_blocks, left_share, seen_of
+from stemwright.separation.balance.measure import Energies, closing_factor, energies_in_blocks, left_share, seen_of, without_leak
 from stemwright.separation.balance.panorama import image_of
 from stemwright.separation.loudness.kweighting import BLOCK_FRAMES
 from stemwright.separation.loudness.meter import (
@@ -39,6 +39,7 @@ Array = NDArray[np.floating]
 AUDIBLE_LU = -25.0  # a window in which a stem is softer says little about its trajectory
 WINDOW_STEP_HOPS = 100  # windows a second apart: nearer ones repeat each other
 MOST_WINDOWS = 300  # of a stem, evenly spread over a long recording
+LEAKS = (0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)  # shares of the mixture that may leak into stems, which a calibration chooses from
 
 
 class SeparatedLevels(NamedTuple):
@@ -51,12 +52,22 @@ class SeparatedLevels(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Unleaked:
+    """What the stems of a song say once a leak is taken out of them, as the columns of ``StemRow``."""
+
+    plain: SeparatedLevels
+    raised: SeparatedLevels
+    left: float
+    factor: float
+
+
+@dataclass(frozen=True)
 class StemRow:
     """One stem of one song. ``true_lu`` is -inf where the song has no such stem.
 
-    ``plain`` levels are by the cross-energy as it is, ``raised`` ones by ``factor`` times it, so that all stems together have the
-    mixture's energy. ``pan`` is that of the separated stem; with ``shared_pan``, ``mixture_width`` as in ``image_intervals.Seen``; None
-    where there is no pan.
+    ``plain`` levels are by the cross-energy as it is, ``raised`` ones by ``factor`` times it, so that all stems together have the mixture's
+    energy. ``share`` is 1 over the number of stems, ``unleaked`` what they say without each of LEAKS. ``pan`` is that of the separated
+    stem; with ``shared_pan``, ``mixture_width`` as in ``image_intervals.Seen``; None where there is no pan.
     """
 
     song: str
@@ -73,6 +84,20 @@ class StemRow:
     shared_pan: float | None
     mixture_width: float
     windows: Array
+    share: float = 0.25
+    unleaked: tuple[Unleaked, ...] = ()
+
+    def at(self, leak: float) -> StemRow:
+        """The row once a leak, one of LEAKS or 0, is taken out of the stems. Raises ValueError for another."""
+        if not leak:
+            return self
+        found, part = self.unleaked[LEAKS.index(leak)], leak * self.share
+        true, naive, cross = 10.0 ** (self.windows / 10.0)
+        naive = np.maximum(naive - 2 * part * cross + part**2, 1e-12) / (1 - leak) ** 2
+        cross = (cross - part) / (1 - leak)
+        heard = cross > 0
+        windows = 10.0 * np.log10(np.stack([true, naive, cross])[:, heard])
+        return replace(self, plain=found.plain, raised=found.raised, left=found.left, factor=found.factor, windows=windows)
 
     @property
     def present(self) -> bool:
@@ -82,19 +107,29 @@ class StemRow:
     def as_json(self) -> dict[str, Any]:
         """As JSON values; a level that is not finite is None."""
         row = {each.name: getattr(self, each.name) for each in fields(self)}
-        row |= {name: [_plain(level) for level in row[name]] for name in LEVELS}
-        return {name: _plain(value) for name, value in row.items()} | {"windows": np.round(self.windows, 3).tolist()}
+        row |= {name: _levels_plain(row[name]) for name in LEVELS}
+        without = [[_levels_plain(each.plain), _levels_plain(each.raised), each.left, each.factor] for each in self.unleaked]
+        return {name: _plain(value) for name, value in row.items()} | {"windows": self.windows.tolist(), "unleaked": without}
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> StemRow:
         """From JSON values. Raises KeyError, TypeError or ValueError where they are none of a row."""
         columns = {each.name: row[each.name] for each in fields(cls)}
         columns |= {name: -math.inf if columns[name] is None else float(columns[name]) for name in ("true_lu", "rest_true_lu")}
-        columns |= {name: SeparatedLevels(*(-math.inf if level is None else float(level) for level in columns[name])) for name in LEVELS}
+        columns |= {name: _levels_of(columns[name]) for name in LEVELS}
+        columns["unleaked"] = tuple(Unleaked(_levels_of(one), _levels_of(two), *rest) for one, two, *rest in columns["unleaked"])
         return cls(**columns | {"windows": np.asarray(columns["windows"], dtype=np.float64).reshape(3, -1)})
 
 
 LEVELS = ("plain", "raised")
+
+
+def _levels_plain(levels: SeparatedLevels) -> list[float | None]:
+    return [_plain(level) for level in levels]
+
+
+def _levels_of(values: Sequence[float | None]) -> SeparatedLevels:
+    return SeparatedLevels(*(-math.inf if level is None else float(level) for level in values))
 
 
 def _plain(value: Any) -> Any:
@@ -130,17 +165,14 @@ def _energies(mixture: Array, stems: Mapping[str, Array], sample_rate: int) -> E
 
 def _row(song: str, name: str, number: int, energies: tuple[Energies, Energies], mixture_lufs: float, sdr_db: float) -> StemRow:
     found, right = energies
-    own, cross, whole = (_momentary(sums, found) for sums in (found.own[number], found.cross[number], found.mixture))
+    own, whole = (_momentary(sums, found) for sums in (found.own[number], found.mixture))
     true, true_cross = _momentary(right.own[number], found), _momentary(right.cross[number], found)
-    factor = closing_factor(found.mixture, found.cross)
+    said = _said(found, number, mixture_lufs)
+    plain, every = said.plain, np.ones(len(found.own), dtype=bool)
 
     def level(blocks: Array) -> float:
         return gated_loudness(np.maximum(blocks, 0.0)) - mixture_lufs
 
-    def levels(shared: Array) -> SeparatedLevels:
-        return SeparatedLevels(level(own), level(shared), level(whole - 2 * shared + own), level(whole - shared))
-
-    plain = levels(cross)
     seen = seen_of(found, number, gate(own), plain.cross_lu - plain.naive_lu if math.isfinite(plain.naive_lu) else 0.0)
     return StemRow(
         song=song,
@@ -148,16 +180,32 @@ def _row(song: str, name: str, number: int, energies: tuple[Energies, Energies],
         true_lu=level(true),
         rest_true_lu=level(whole - 2 * true_cross + true),
         plain=plain,
-        raised=levels(factor * cross),
-        left=left_share(found.mixture, found.cross),
-        factor=factor,
+        raised=said.raised,
+        left=said.left,
+        factor=said.factor,
         sdr_db=sdr_db,
         true_pan=_pan(right, number, gate(true)),
         pan=_pan(found, number, gate(own)),
         shared_pan=seen.shared_pan,
         mixture_width=seen.mixture_width,
         windows=_windows(found, right, number),
+        share=1.0 / len(found.own),
+        unleaked=tuple(_said(without_leak(found, leak, every), number, mixture_lufs) for leak in LEAKS),
     )
+
+
+def _said(energies: Energies, number: int, mixture_lufs: float) -> Unleaked:
+    """What the stems say of the levels of one of them."""
+    own, cross, whole = (_momentary(sums, energies) for sums in (energies.own[number], energies.cross[number], energies.mixture))
+    factor = closing_factor(energies.mixture, energies.cross)
+
+    def level(blocks: Array) -> float:
+        return gated_loudness(np.maximum(blocks, 0.0)) - mixture_lufs
+
+    def levels(shared: Array) -> SeparatedLevels:
+        return SeparatedLevels(level(own), level(shared), level(whole - 2 * shared + own), level(whole - shared))
+
+    return Unleaked(levels(cross), levels(factor * cross), left_share(energies.mixture, energies.cross), factor)
 
 
 def _momentary(sums: Array, energies: Energies) -> Array:
@@ -173,7 +221,7 @@ def _windows(found: Energies, right: Energies, number: int) -> Array:
     levels = levels[:, heard] - mixture[heard]
     levels = levels[:, levels[0] > AUDIBLE_LU]
     every = max(1, math.ceil(levels.shape[1] / MOST_WINDOWS))
-    return levels[:, ::every]
+    return np.round(levels[:, ::every], 3)  # as they are kept: a calibration from kept rows is the same
 
 
 def _pan(energies: Energies, number: int, passing: NDArray[np.bool_]) -> float | None:

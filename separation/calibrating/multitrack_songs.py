@@ -36,7 +36,7 @@ from stemwright.separation.balance.own_stems import load_own
 from stemwright.separation.calibrating.measured_rows import StemRow, measured_rows
 from stemwright.separation.calibrating.ready_stems import ReadyStems
 
-FORMAT = 1  # of the rows that are kept of a song
+FORMAT = 2  # of the rows that are kept of a song
 MIXED = frozenset({*SUM_NAMES, "rest", "unsorted", "others_mixed"})  # files that may hold several instruments
 OTHER_STEM = "other"
 

@@ -27,7 +27,10 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Judged:
-    """True levels [N] of stems, what was estimated of them with its interval, and the stem and song of each."""
+    """True levels [N] of stems, what was estimated of them with its interval, and the stem and song of each.
+
+    ``lost``: a stem that is there and that a balance would call not present; its error counts nevertheless.
+    """
 
     true: Array
     point: Array
@@ -35,12 +38,13 @@ class Judged:
     high: Array
     names: tuple[str, ...]
     songs: tuple[str, ...]
+    lost: NDArray[np.bool_]
 
     def figures(self, name: str = ALL) -> dict[str, float | int | None]:
-        """RMSE, largest error (signed), coverage and mean width of the intervals, of one stem or all; None of nothing."""
+        """RMSE, largest error (signed), coverage and mean width of the intervals, how many are lost, of one stem or all."""
         some = np.array([name in (ALL, each) for each in self.names], dtype=bool)
         if not some.any():
-            return {"rmse_lu": None, "worst_lu": None, "coverage": None, "width_lu": None}
+            return {"rmse_lu": None, "worst_lu": None, "coverage": None, "width_lu": None, "lost": 0}
         missed = self.point[some] - self.true[some]
         held = (self.low[some] - ROUNDING_LU <= self.true[some]) & (self.true[some] <= self.high[some] + ROUNDING_LU)
         return {
@@ -48,6 +52,7 @@ class Judged:
             "worst_lu": round(float(missed[np.argmax(np.abs(missed))]), 2),
             "coverage": round(float(np.mean(held)), 3),
             "width_lu": round(float(np.mean(self.high[some] - self.low[some])), 2),
+            "lost": int(self.lost[some].sum()),
         }
 
 
@@ -86,11 +91,16 @@ def leave_one_out(rows: Sequence[StemRow], base: Calibration, on_song: Callable[
         if not any(row.present for row in own) or not any(row.present for row in others):
             continue
         calibration = fit(others, base)
-        levels, course = levels_of(own, base), windows_of(own, base)
-        before.append(judged(levels, base))
-        after.append(judged(levels, calibration))
-        windows.append((judged(course, base, window=True), judged(course, calibration, window=True)))
-        pans += [(*_pan(row, base), *_pan(row, calibration)) for row in own if row.present and None not in (row.pan, row.true_pan)]
+        at_leak = [row.at(calibration.leak) for row in own]
+        before.append(judged(levels_of(own, base), base))
+        after.append(judged(levels_of(at_leak, base), calibration))
+        course, unleaked = (windows_of(some, base) for some in (own, at_leak))
+        windows.append((judged(course, base, window=True), judged(unleaked, calibration, window=True)))
+        pans += [
+            (*_pan(row, base), *_pan(row.at(calibration.leak), calibration))
+            for row in own
+            if row.present and None not in (row.pan, row.true_pan)
+        ]
     columns = np.array(pans, dtype=np.float64).reshape(-1, 4).mean(axis=0) if pans else None
     pan_before, pan_after = (None if columns is None else (float(columns[at]), float(columns[at + 1])) for at in (0, 2))
     course_before, course_after = (together([each[at] for each in windows]) for at in (0, 1))
@@ -102,16 +112,19 @@ def judged(levels: LevelColumns, calibration: Calibration, *, window: bool = Fal
     point = levels.points(calibration, calibration.correction)
     margins = (calibration.window_low, calibration.window_high) if window else (calibration.low, calibration.high)
     low, high = interval_around(point, levels.gap, *margins, spreads_of(calibration.correction, levels.names))
-    return Judged(levels.true, point, low, high, levels.names, levels.songs)
+    lost = np.zeros(levels.true.shape, dtype=bool)
+    if not window:
+        lost = levels.naive < np.array([calibration.absent_below(name) for name in levels.names])
+    return Judged(levels.true, point, low, high, levels.names, levels.songs, lost)
 
 
 def together(parts: Sequence[Judged]) -> Judged:
     """Several as one."""
-    true, point, low, high = (
-        np.concatenate([getattr(part, name) for part in parts] or [np.zeros(0)]) for name in ("true", "point", "low", "high")
+    true, point, low, high, lost = (
+        np.concatenate([getattr(part, name) for part in parts] or [np.zeros(0)]) for name in ("true", "point", "low", "high", "lost")
     )
     names, songs = (tuple(text for part in parts for text in getattr(part, name)) for name in ("names", "songs"))
-    return Judged(true, point, low, high, names, songs)
+    return Judged(true, point, low, high, names, songs, lost.astype(bool))
 
 
 def _pan(row: StemRow, calibration: Calibration) -> tuple[float, bool]:

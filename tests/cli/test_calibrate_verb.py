@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,16 @@ class Loud:
 
 class Retrained(Loud):
     identity = {{"weights": "2"}}
+
+class Leaves(Loud):
+    calls = 0
+
+    def __call__(self, mixture, sample_rate):
+        print("hello from a model")
+        Leaves.calls += 1
+        if Leaves.calls == 2:
+            raise SystemExit(0)
+        return super().__call__(mixture, sample_rate)
 """
 
 
@@ -356,6 +367,66 @@ def test_a_stopped_calibration_goes_on_where_it_was(here, monkeypatch):
     assert calibrated(here, *SEPARATOR, check=False).returncode == 130
     calibrated(here, *SEPARATOR)
     assert len(calls) == 4 + 3  # three songs were kept; the fourth and two more are separated
+
+
+def test_a_model_that_prints_and_exits_costs_its_song_alone(here):
+    done = calibrated(here, "--separator", "loud_bands:Leaves", check=False)
+    assert done.returncode == 3
+    [rejected] = json.loads(done.stdout)["rejected"]
+    assert "SystemExit" in rejected["reason"]
+    assert "hello from a model" in done.stderr
+
+
+def test_where_every_song_is_rejected_the_reasons_are_in_the_json(here, monkeypatch):
+    from loud_bands import Loud
+
+    monkeypatch.setattr(Loud, "__call__", lambda *_: {"drums": np.zeros((2, 1))})
+    done = calibrated(here, *SEPARATOR, check=False)
+    said = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert len(said["rejected"]) == 6
+    assert "6 songs gave nothing, for the reasons above" in said["error"]
+
+
+def test_a_calibration_is_removed_by_its_id(here, tmp_path):
+    said = json.loads(calibrated(here, *SEPARATOR).stdout)
+    other = json.loads(calibrated(here, "--separator", "loud_bands:Retrained").stdout)
+    done = stemwright("calibrate", "--remove", said["id"], "--remove", "0123456789abcdef", check=False)
+    assert done.returncode == 2
+    assert "Nothing was removed" in done.stderr
+    assert f"removed: {said['id']}" in stemwright("calibrate", "--remove", said["id"]).stdout
+    listed = json.loads(stemwright("calibrate", "--list", "--json").stdout)["calibrations"]
+    assert [each["id"] for each in listed] == [other["id"]]
+    assert "leave out --list" in stemwright("calibrate", "--remove", other["id"], "--list", check=False).stderr
+
+
+def test_a_damaged_calibration_in_a_corpus_is_an_error_and_in_the_cache_a_warning(here, corpus, tmp_path):
+    said = json.loads(calibrated(here, *SEPARATOR, "--corpus", corpus).stdout)
+    stemwright("estimate", corpus)
+    before = estimates(corpus)
+    own, carried = map(Path, said["kept"])
+    for damaged in (carried.read_bytes()[:900], carried.read_bytes().replace(b'"format": 1', b'"format": 2')):
+        carried.write_bytes(damaged)
+        done = stemwright("estimate", corpus, check=False)
+        assert done.returncode == 2
+        assert f"{carried} is no calibration of this version" in done.stderr
+        assert carried.read_bytes() == damaged
+    assert estimates(corpus) == before
+    own.write_bytes(damaged)
+    assert f"{own} is no calibration of this version" in stemwright("calibrate", "--list").stderr
+    assert "nothing was written over it" in stemwright("calibrate", here / "songs", *SEPARATOR, check=False).stderr
+    assert own.read_bytes() == damaged
+
+
+def test_stems_that_no_song_has_are_named(here, tmp_path):
+    for seed in range(5):
+        write_song(tmp_path / "instrumental" / f"song{seed}", seed, names=("drums", "bass", "other"))
+    done = stemwright("calibrate", tmp_path / "instrumental", *SEPARATOR)
+    assert "no song has vocals" in done.stderr
+    new = write_song(tmp_path / "new", 50)
+    shutil.move(new / "mixture.wav", tmp_path / "song.wav")
+    said = stemwright("balance", tmp_path / "song.wav", *SEPARATOR).stdout
+    assert "none of them with vocals" in " ".join(said.split())
 
 
 def test_the_help_names_the_verb():

@@ -17,6 +17,11 @@ OURS = "a name that only we give, in a folder of ours, directly below the corpus
 CHECKED = "reached through no link: the way is checked before"
 HIDDEN = "a hidden name with our process in it, which we made in this function, or which a killed process of ours left"
 REVIEWED = {
+    (
+        "datagen/cli/calibrate_verb.py",
+        "_remove",
+        "remove",
+    ): "a calibration that was read whole under the name that we give, and is asked to go",
     ("datagen/share/export.py", "_write", "remove"): HIDDEN,
     ("datagen/run/runner.py", "_rejections", "remove"): "the journal of rejections that this share writes; its lease is ours",
     ("datagen/run/shares.py", "working_on_all", "rmdir"): "the folder of leases, which is empty",

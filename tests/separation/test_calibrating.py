@@ -125,6 +125,30 @@ def test_a_narrowed_pan_is_widened_again():
     assert judged.pan_after[0] < 0.1 * judged.pan_before[0]
 
 
+def test_what_is_left_of_a_stem_that_no_song_has_says_nothing_of_the_others():
+    there = [row(f"s{n}", "drums", -14.0, -19.0 - n, -14.0) for n in range(5)]
+    instrumental = [row(f"s{n}", "vocals", -np.inf, -13.0 - n / 10, -12.0) for n in range(5)]
+    found = fit([*there, *instrumental], OTHER)
+    assert found.absent_below("drums") < -23.0
+    assert found.absent_below("vocals") == -15.0  # the bound
+    assert found.absent_below("guitar") == OTHER.absent_lu
+    assert leave_one_out([*there, *instrumental], OTHER).after.figures()["lost"] == 0
+
+
+def test_a_stem_that_would_be_called_absent_is_counted():
+    soft = [row(f"s{n}", "drums", -14.0, -19.0 if n else -31.0, -14.0) for n in range(5)]
+    judged = leave_one_out(soft, OTHER)
+    assert (judged.before.figures()["lost"], judged.after.figures()["lost"]) == (1, 1)  # the song itself does not count
+
+
+def test_a_correction_by_which_the_error_that_is_shown_grows_is_none():
+    rng = np.random.default_rng(8)
+    usual = [row(f"s{n}", "drums", -12.0, -11.5 + rng.normal(0, 0.05), -11.5) for n in range(18)]
+    outliers = [row(f"s{n}", "drums", -12.0, -20.0, -20.0) for n in range(18, 20)]
+    assert fit(usual, OTHER).correction.at("drums", np.array(-9.0), np.array(-9.0), 0.0) == pytest.approx(-0.5, abs=0.2)
+    assert fit([*usual, *outliers], OTHER).correction.at("drums", np.array(-9.0), np.array(-9.0), 0.0) == 0.0
+
+
 # ---------------------------------------------------------------- rows of sound
 
 
@@ -155,6 +179,48 @@ def test_a_stem_that_the_song_does_not_have_is_absent_and_a_song_of_one_stem_cou
     silent = measured_rows("a", stems["drums"], stems, {**stems, "vocals": np.zeros_like(leak["vocals"])}, RATE)[1]
     assert not silent.present
     assert silent.plain.naive_lu == -np.inf
+
+
+def leaking(stems, leak):
+    mixture = sum(stems.values())
+    return {name: (1 - leak) * audio + leak / len(stems) * mixture for name, audio in stems.items()}
+
+
+def songs_that_leak(leak, count=5):
+    rows = []
+    for song in range(count):
+        gains = np.random.default_rng(song).uniform(-20, 0, 4)
+        stems = {name: 10 ** (gain / 20) * audio for (name, audio), gain in zip(noises(4, 1.5, song).items(), gains, strict=True)}
+        rows += measured_rows(f"song{song}", sum(stems.values()), stems, leaking(stems, leak), RATE)
+    return rows
+
+
+def test_a_leak_is_taken_out_exactly_and_the_stem_is_shown_as_it_was_given():
+    stems = noises()
+    stems["drums"] = 0.05 * stems["drums"]
+    mixture, given = sum(stems.values()), leaking(stems, 0.2)
+    right = measure_balance(mixture, stems, RATE, calibration=OTHER)
+    found = measure_balance(mixture, given, RATE, calibration=replace(OTHER, leak=0.2))
+    plain = measure_balance(mixture, given, RATE, calibration=OTHER)
+    for name in stems:
+        assert found[name].level_lu == pytest.approx(right[name].level_lu, abs=1e-3)
+        np.testing.assert_allclose(found[name].trajectory.level_lu, right[name].trajectory.level_lu, atol=1e-3)
+        assert found[name].loudness_lufs == pytest.approx(plain[name].loudness_lufs)
+    assert plain["drums"].level_lu > right["drums"].level_lu + 6.0
+
+
+def test_the_fit_finds_how_much_leaks_and_takes_no_leak_for_one():
+    rows = songs_that_leak(0.15)
+    found = leave_one_out(rows, OTHER)
+    assert fit(rows, OTHER).leak == 0.15
+    assert found.before.figures()["rmse_lu"] > 2.0
+    assert found.after.figures()["rmse_lu"] < 0.1
+    assert fit(songs_that_leak(0.0), OTHER).leak == 0.0
+
+
+def test_a_calibration_from_kept_rows_is_that_from_new_ones():
+    rows = songs_that_leak(0.1)
+    assert fit([StemRow.of(json.loads(json.dumps(each.as_json()))) for each in rows], OTHER) == fit(rows, OTHER)
 
 
 def test_rows_are_the_same_after_they_were_kept():
