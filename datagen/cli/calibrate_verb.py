@@ -200,8 +200,11 @@ def _remove(terminal: Terminal, ids: Sequence[str], others: Mapping[str, Any]) -
 def _measured(terminal: Terminal, found: FoundSongs, separator: Any) -> tuple[list[StemRow], list[dict[str, str]]]:
     """The rows of all songs; and those that give none, with the reason."""
     from stemwright.datagen.run.runner import describe_error
-    from stemwright.separation.calibrating.multitrack_songs import kept_song_rows, title_of_song
+    from stemwright.manifests.disk.durable import is_full, make_folder
+    from stemwright.separation.calibrating.multitrack_songs import kept_rows_folder, kept_song_rows, song_facts, title_of_song
 
+    make_folder(kept_rows_folder(separator))  # says that it cannot be written before anything is separated
+    seen: dict[str, str] = {}
     rows: list[StemRow] = []
     rejected = [{"song": path, "reason": reason} for path, reason in found.refused]
     again = 0
@@ -212,12 +215,18 @@ def _measured(terminal: Terminal, found: FoundSongs, separator: Any) -> tuple[li
             within = partial(_report, report, number, total, title)
             within(0.0)
             try:
-                its, kept = kept_song_rows(found.songs, song, separator, within)
+                facts = song_facts(found.songs, song, separator)
+                if (other := seen.setdefault(facts["mixture"], title)) != title:
+                    rejected.append({"song": song.path, "reason": f"a copy of {other}, which counts once"})
+                    continue
+                its, kept = kept_song_rows(found.songs, song, separator, facts, within)
                 rows += its
                 again += kept
             except SystemExit as left:  # of a separator's code
                 rejected.append({"song": song.path, "reason": f"the code of the separator ended the program with {left.code!r}"})
             except Exception as error:  # from any library, about this song: the others still count
+                if is_full(error):
+                    raise
                 rejected.append({"song": song.path, "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
             within(1.0)
     for each in rejected:

@@ -19,7 +19,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,8 +49,7 @@ USUAL_OF_STEM = (1.0, 0.3)  # of the further offset and share of the gap of one 
 LEAST_NOISE_LU, HUBER, ROUNDS = 0.1, 1.5, 8  # errors beyond HUBER times the noise count less; rounds of reweighting
 SPREADS = (0.3, 3.0)  # bounds of how many times as wide a stem's intervals are as those of all stems
 LEAST_LU = 0.1  # half an interval at no gap, in units of the base's width
-CLEARLY = 0.9  # of the mean square error: a leak that gains less is taken for none
-LOST_LU = 5.0  # the error that a stem counts for which a leak leaves nothing of
+CHANCE = 0.5  # standard errors by which a correction or a leak must gain: 1 misses leaks that nine masks have, 0 takes some that are none
 PSEUDO = 5  # rows that are as the base expects them, by which spreads of single stems and pans are drawn to it
 PSEUDO_LEVELS = (
     1  # the same for intervals of levels: one more leaves them too wide (92 % of 74 levels by nine masks hold with 5, 82 % with 1)
@@ -212,7 +211,7 @@ def corrections_left_out(levels: LevelColumns, base: Calibration) -> tuple[Corre
     """The correction, and per fold what is left out with the correction of the others: none where it does not help what is left out."""
     parts = [(out, fit_correction(levels.some(~out), base)) for out in folds_of(levels.songs)]
     none = [(out, Correction()) for out, _ in parts]
-    if error_left_out(levels, base, parts) < error_left_out(levels, base, none):
+    if is_better(errors_left_out(levels, base, parts), errors_left_out(levels, base, none)):
         return fit_correction(levels, base), parts
     return Correction(), none
 
@@ -226,21 +225,31 @@ def missed_by(levels: LevelColumns, base: Calibration, parts: Parts) -> Array:
     return missed
 
 
-def error_left_out(levels: LevelColumns, base: Calibration, parts: Parts) -> float:
-    """The mean square of what ``missed_by`` gives: that of the figures that are shown."""
-    return float(np.mean(missed_by(levels, base, parts) ** 2))
+def errors_left_out(levels: LevelColumns, base: Calibration, parts: Parts) -> dict[str, float]:
+    """The mean square of what ``missed_by`` gives, of each song: that of the figures that are shown."""
+    squares, songs = missed_by(levels, base, parts) ** 2, np.array(levels.songs)
+    return {song: float(np.mean(squares[songs == song])) for song in dict.fromkeys(levels.songs)}
+
+
+def is_better(errors: Mapping[str, float], others: Mapping[str, float]) -> bool:
+    """Whether mean squares of songs are smaller than others, in all and by more than chance: roots of them by CHANCE standard errors."""
+    both = np.array([(others[song], errors[song]) for song in errors if song in others]).reshape(-1, 2)
+    gain = np.sqrt(both[:, 0]) - np.sqrt(both[:, 1])
+    smaller = float(both[:, 1].sum()) < float(both[:, 0].sum())
+    return smaller and gain.size > 1 and float(gain.mean()) > CHANCE * float(gain.std(ddof=1)) / math.sqrt(gain.size)
 
 
 def fit_leak(rows: Sequence[StemRow], base: Calibration) -> float:
-    """The share of the mixture that leaks into all stems: that with which songs that are left out are best, 0 unless it is clearly."""
-    errors = {}
+    """The share of the mixture that leaks into all stems: that with which songs that are left out are best, 0 unless they clearly are."""
     known = LEAKS if all(row.unleaked for row in rows) else ()
+    errors: dict[float, dict[str, float]] = {}
     for leak in (0.0, *known):
         levels = levels_of([row.at(leak) for row in rows], base)
-        errors[leak] = error_left_out(levels, base, corrections_left_out(levels, base)[1]) if levels.names else math.inf
-        errors[leak] += LOST_LU**2 * max(0.0, 1.0 - len(levels.names) / max(1, sum(row.present for row in rows)))
-    best = min(errors, key=lambda leak: errors[leak])
-    return best if errors[best] < CLEARLY * errors[0.0] else 0.0
+        if leak and len(levels.names) < len(levels_of(rows, base).names):
+            break  # nothing would be left of a stem that is there
+        errors[leak] = errors_left_out(levels, base, corrections_left_out(levels, base)[1])
+    best = min(errors, key=lambda leak: sum(errors[leak].values()))
+    return best if is_better(errors[best], errors[0.0]) else 0.0
 
 
 # ---------------------------------------------------------------- intervals
@@ -264,17 +273,17 @@ def spreads_of(correction: Correction, names: Sequence[str]) -> Array:
     return np.array([spreads.get(name, 1.0) for name in names])
 
 
-def factor_of(excess: Array, gap: Array, margin: Margin) -> float:
-    """How many times as wide a margin has to be for SIDE of the excesses [N] to stay below it."""
+def factor_of(excess: Array, gap: Array, margin: Margin, each: int) -> float:
+    """How many times as wide a margin has to be for SIDE of the excesses [N] to stay below it; ``each`` of them count as one."""
     units = excess / (margin.at(gap) + LEAST_LU)
-    needed = np.sort(np.concatenate([np.maximum(units, 0.0), np.ones(PSEUDO_LEVELS)]))
-    return float(needed[min(math.ceil(SIDE * (needed.size + 1)), needed.size) - 1])
+    needed = np.sort(np.concatenate([np.maximum(units, 0.0), np.ones(PSEUDO_LEVELS * each)]))
+    return float(needed[min(math.ceil(SIDE * (needed.size + each)), needed.size) - 1])
 
 
-def fitted_margins(missed: Array, gap: Array, low: Margin, high: Margin) -> tuple[Margin, Margin]:
-    """The margins for points that are off by ``missed`` [N], of songs that were left out."""
+def fitted_margins(missed: Array, gap: Array, low: Margin, high: Margin, each: int = 1) -> tuple[Margin, Margin]:
+    """The margins for points that are off by ``missed`` [N], of songs that were left out; ``each`` of one stem say as much as one."""
     return tuple(  # type: ignore[return-value]
-        _rounded(margin.times(factor_of(excess, gap, margin), LEAST_LU)) for excess, margin in ((missed, low), (-missed, high))
+        _rounded(margin.times(factor_of(excess, gap, margin, each), LEAST_LU)) for excess, margin in ((missed, low), (-missed, high))
     )
 
 
@@ -299,7 +308,9 @@ def fit(rows: Sequence[StemRow], base: Calibration) -> Calibration:
         some = np.array([song in songs for song in windows.songs], dtype=bool)
         in_windows[some] = windows.some(some).points(base, its) - windows.some(some).true
     in_windows = in_windows / spreads_of(correction, windows.names)
-    window_low, window_high = fitted_margins(in_windows, windows.gap, base.window_low, base.window_high)
+    window_low, window_high = fitted_margins(
+        in_windows, windows.gap, base.window_low, base.window_high, math.ceil(len(windows.names) / len(levels.names)) or 1
+    )
     rest_correction = corrections_left_out(rest, base)[0] if rest.names else Correction()
     names = sorted({row.stem for row in rows})
     return replace(

@@ -4,15 +4,15 @@ Conventions
     Songs are found as the catalog finds them, in any layout; those without a mixture are the sum of their files. A file is a part of the
     stem that it is named after, else of the one that its instrument belongs to (drums, bass, vocals, other). A song is refused, with the
     reason, where a file is a sum of others (accompaniment) and no stem of the separator, and where its files do not sum to its mixture.
-    What a song gives is kept in the cache by the checksums of its files and the key of the separator: a calibration that was stopped
-    goes on where it was, and songs that are added later are all that is separated.
+    What a song gives is kept in the cache by the checksums of its files, whatever they are called, and the key of the separator: a
+    calibration that was stopped goes on where it was, and songs that are added later are all that is separated.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from stemwright.manifests.records import Refused, content_id
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.sound.resampling import resample
+from stemwright.manifests.usage import UsageError
 from stemwright.separation.balance.basis import MEASURED
 from stemwright.separation.balance.given_levels import in_mixture
 from stemwright.separation.balance.kept_calibrations import key_of, place_of_calibrations
@@ -161,16 +162,38 @@ def title_of_song(song: Candidate) -> str:
     return named.as_posix()
 
 
-def kept_song_rows(
-    songs: Path, song: Candidate, separator: Separating | ReadyStems, on_share: Callable[[float], None] | None = None
-) -> tuple[list[StemRow], bool]:
-    """The rows of a song, and whether they were kept from an earlier run. Raises Refused, as ``song_rows``."""
-    facts: dict[str, Any] = {"files": sorted(file_sums(songs, song).items()), "song": song.content(), "format": FORMAT}
-    if isinstance(separator, ReadyStems):
-        facts["ready"] = separator.sums(songs / song.path)
-    path = place_of_calibrations() / "songs" / key_of(separator) / f"{content_id(facts)}.json"
+def song_facts(songs: Path, song: Candidate, separator: Separating | ReadyStems) -> dict[str, Any]:
+    """What the rows of a song depend on: its sound, and which of it is which stem; not what its files are called.
+
+    ``mixture`` is the checksum of the mixture. Raises Refused, as ``stems_of_files``.
+    """
+    parts, sums = stems_of_files(song, separator.stem_names), file_sums(songs, song)
+    files = sorted([parts[name], sums[path], stream] for name, path, stream in song.references)
+    facts: dict[str, Any] = {"mixture": sums[song.path], "sum": song.mixture == "sum", "parts": files, "format": FORMAT}
+    return facts | ({"ready": separator.sums(songs / song.path)} if isinstance(separator, ReadyStems) else {})
+
+
+def kept_rows_folder(separator: Separating | ReadyStems) -> Path:
+    """Where the rows of the songs of a separator are kept. Raises UsageError for a separator that cannot be told from others."""
     try:
-        return [StemRow.of(row) for row in json.loads(path.read_bytes())], True
+        return place_of_calibrations() / "songs" / key_of(separator)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the separator {separator.origin}: its identity cannot be written ({error}); expected texts, whole and finite numbers"
+        ) from error
+
+
+def kept_song_rows(
+    songs: Path,
+    song: Candidate,
+    separator: Separating | ReadyStems,
+    facts: Mapping[str, Any],
+    on_share: Callable[[float], None] | None = None,
+) -> tuple[list[StemRow], bool]:
+    """The rows of a song, and whether they were kept from an earlier run, by its ``song_facts``. Raises Refused, as ``song_rows``."""
+    path = kept_rows_folder(separator) / f"{content_id(dict(facts))}.json"
+    try:
+        return [replace(StemRow.of(row), song=title_of_song(song)) for row in json.loads(path.read_bytes())], True
     except (OSError, ValueError, KeyError, TypeError):
         pass
     rows = song_rows(songs, song, separator, on_share)

@@ -418,6 +418,37 @@ def test_a_damaged_calibration_in_a_corpus_is_an_error_and_in_the_cache_a_warnin
     assert own.read_bytes() == damaged
 
 
+def test_copies_count_once_and_renamed_songs_are_not_separated_again(here, tmp_path):
+    calibrated(here, *SEPARATOR)
+    for number, song in enumerate(sorted((here / "songs").iterdir())):
+        shutil.copytree(song, tmp_path / "renamed" / f"other {number}")
+    again = json.loads(calibrated(here, *SEPARATOR, songs=tmp_path / "renamed").stdout)
+    assert "6 songs separated by an earlier run" in stemwright("calibrate", tmp_path / "renamed", *SEPARATOR).stdout
+    assert again["songs"] == [f"other {number}" for number in range(6)]
+    for number in range(5):
+        shutil.copytree(here / "songs" / "song0", tmp_path / "copies" / f"song{number}")
+    done = calibrated(here, *SEPARATOR, songs=tmp_path / "copies", check=False)
+    assert done.returncode == 1
+    assert "a copy of song0, which counts once" in done.stderr
+    assert "got 1 with" in json.loads(done.stdout)["error"]
+
+
+def test_a_cache_that_cannot_be_written_is_said_before_a_song_is_separated(here, tmp_path, monkeypatch):
+    from loud_bands import Loud
+
+    monkeypatch.setattr(Loud, "__call__", lambda *_: pytest.fail("separated"))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STEMWRIGHT_CACHE", str(tmp_path / "file"))
+    done = calibrated(here, *SEPARATOR, check=False)
+    assert done.returncode == 1
+    assert str(tmp_path / "file") in done.stderr
+    monkeypatch.setenv("STEMWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Loud, "identity", {"weights": float("nan")})
+    done = calibrated(here, *SEPARATOR, check=False)
+    assert done.returncode == 2
+    assert "its identity cannot be written" in done.stderr
+
+
 def test_stems_that_no_song_has_are_named(here, tmp_path):
     for seed in range(5):
         write_song(tmp_path / "instrumental" / f"song{seed}", seed, names=("drums", "bass", "other"))
