@@ -174,7 +174,7 @@ def song_facts(songs: Path, song: Candidate, separator: Separating | ReadyStems)
 
 
 def kept_rows_folder(separator: Separating | ReadyStems) -> Path:
-    """Where the rows of the songs of a separator are kept. Raises UsageError for a separator that cannot be told from others."""
+    """Where the rows of the songs of a separator are kept. Raises UsageError for a separator whose identity cannot be written."""
     try:
         return place_of_calibrations() / "songs" / key_of(separator)
     except (TypeError, ValueError) as error:
