@@ -190,7 +190,7 @@ def drawn(outcomes: dict[Condition, Outcome], mean: np.ndarray) -> None:
                 [rms(own) / rms(mean)], [place], "x", color="tab:orange", label="on songs left out in its own state" if place == 0 else None
             )
     axes.axvline(1.0, color="0.3", linestyle="--", linewidth=1.0, label="mean of each name")
-    axes.set(xlabel="error of the levels, by that of the mean of each name (below 1 is better)")
+    axes.set(xlabel="by regression: error, by that of the mean of each name")
     axes.set(yticks=range(len(parts)), yticklabels=[name for name, *_ in parts], ylim=(len(parts) - 0.5, -0.5))
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     figure.savefig(PICTURE, dpi=110, metadata={"Software": None})
