@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from commands import stemwright
 
-from stemwright.datagen.evaluate import evaluation
+from stemwright.datagen.evaluate import evaluation, figures_plot
 from stemwright.datagen.evaluate.evaluated_songs import songs_of, stamp
 from stemwright.datagen.evaluate.figures_plot import plot_figures
 from stemwright.datagen.evaluate.given_models import GivenModel, call, checked_audio, checked_stems
@@ -336,3 +336,13 @@ def test_nothing_is_written_over_what_is_read(tmp_path, words, message):
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
     assert (tmp_path / "data" / "a.txt").read_text() == "theirs"
+
+
+def test_values_that_hardly_differ_are_not_drawn_apart():
+    from matplotlib.figure import Figure as Sheet
+
+    axes = Sheet().subplots()
+    figures_plot._draw_panel(axes, [Figure("all", "SI-SDR", "dB", who, 5.0 + 1e-9 * number) for number, who in enumerate("ab")], {})
+    low, high = axes.get_xlim()
+    assert high - low >= 1.0
+    assert low < 5.0 < high
