@@ -202,7 +202,7 @@ def bass(drive: float, second: float) -> np.ndarray:
     ("drive", "second", "least_db"), [(1.5, 0.0, 2.5), (1.5, 0.4, -0.5), (3.0, 0.0, 0.5), (6.0, 0.0, -2.0), (6.0, 0.4, -4.0)]
 )
 def test_basses_are_not_extrapolated_far_beyond_their_ceiling(drive: float, second: float, least_db: float) -> None:
-    """Flat tops cannot be told from lost ones: without caution the last three become 10 to 18 dB worse, a cubic spline as much."""
+    """Flat tops cannot be distinguished from lost ones: without caution the last three become 10 to 18 dB worse, a cubic spline as much."""
     truth = bass(drive, second)
     clipped, lost = truth.clip(-0.7, 0.7), np.abs(truth) > 0.7
     restored = sw.declip(clipped[None], RATE, ceiling_low=-0.7, ceiling_high=0.7)[0]
