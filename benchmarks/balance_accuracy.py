@@ -7,7 +7,8 @@ the songs).
 Conventions
     Part (a): synthetic songs, separated by benchmarks/oracle.py at 4, 8 and 12 dB; once as they are, once with bleed: every stem carries
     each of the others at a gain between 0 and 0.05, which makes their correlation about five times that of the real excerpt. Part (b):
-    synthetic songs and the real excerpt in stempeg, separated by the bundled model. On multitracks of one's own, and with any separator:
+    synthetic songs and the real excerpt in stempeg, separated by the bundled model; with ``--music`` (a folder of free_music.py) also tracker
+    songs, every other one for ``--fit``, the rest to be measured. On multitracks of one's own, and with any separator:
     ``stemwright evaluate balance``, which measures the errors by the same code (stemwright.datagen.evaluate.level_errors).
     Songs of TRAIN_SEEDS fitted the constants in level_estimators.py (``--fit`` prints them); songs of TEST_SEEDS are measured.
 
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import soundfile
 from balance_fit import AUDIBLE_LU, fit, windows_of
 from joblib import Parallel, delayed
 
@@ -161,6 +163,19 @@ def excerpt() -> tuple[str, Stems]:
     path = next((Path(stempeg.__file__).parent / "data").glob("*.stem.mp4"))
     names = ("drums", "bass", "other", "vocals")  # streams 1 to 4; stream 0 is the mastered mixture
     return path.name.removesuffix(".stem.mp4"), {name: load(path, stream=number)[0] for number, name in enumerate(names, 1)}
+
+
+def free_songs(music: Path, *, fitting: bool) -> Iterator[tuple[str, Stems]]:
+    """The middle of tracker songs that have drums, bass and other: every other one for fitting, the rest to be measured."""
+    names = ("drums", "bass", "other")
+    places = [place for place in sorted((music / "modules").iterdir()) if all((place / f"{name}.flac").is_file() for name in names)]
+    for place in places[int(not fitting) :: 2]:
+        info = soundfile.info(place / "mixture.flac")
+        count = round(DURATION_S * info.samplerate)
+        start = max(0, info.frames - count) // 2
+        parts = {name: soundfile.read(place / f"{name}.flac", start=start, frames=count, dtype="float32")[0].T for name in names}
+        if info.samplerate == SAMPLE_RATE and all(part.any() for part in parts.values()):
+            yield place.name, parts
 
 
 def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str, calibration: Calibration) -> list[dict]:
@@ -315,6 +330,7 @@ def main() -> None:
     parser.add_argument("--model", default="bundled", help="the model of part (b)")
     parser.add_argument("--songs", type=int, default=len(TEST_SEEDS))
     parser.add_argument("--fit", action="store_true", help="measure the training songs and print the constants that fit them")
+    parser.add_argument("--music", type=Path, help="folder of free music, made by benchmarks/free_music.py, for part (b)")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--cache", type=Path, help="folder that keeps rendered songs between runs")
     parser.add_argument("--write", action="store_true")
@@ -327,8 +343,12 @@ def main() -> None:
         rows = [row for rows in parts for row in rows]
     else:
         songs: list[tuple[str, str, Stems]] = [(str(seed), "synthetic songs", song(seed, args.cache)) for seed in seeds]
-        name, stems = excerpt()
-        rows = separated_rows(songs if args.fit else [*songs, (name, "real excerpt", stems)], args.model, calibration)
+        if not args.fit:
+            name, stems = excerpt()
+            songs.append((name, "real excerpt", stems))
+        if args.music:
+            songs += [(name, "tracker songs", stems) for name, stems in free_songs(args.music, fitting=args.fit)]
+        rows = separated_rows(songs, args.model, calibration)
     frame = pandas.DataFrame(rows)
     if args.fit:
         print(fit(frame, calibration))
@@ -339,7 +359,7 @@ def main() -> None:
         from results import publish
 
         titles = {"oracle": "oracle separator", "bundled": "bundled model"}
-        options = {"oracle": "", "bundled": f" --part bundled --model {args.model}"}[part]
+        options = {"oracle": "", "bundled": f" --part bundled --model {args.model}{' --music FOLDER' if args.music else ''}"}[part]
         publish(f"Balance accuracy: {titles[part]}", f"python benchmarks/balance_accuracy.py --songs {args.songs}{options} --write", body)
 
 
