@@ -7,8 +7,8 @@ the songs).
 Conventions
     Part (a): synthetic songs, separated by benchmarks/oracle.py at 4, 8 and 12 dB; once as they are, once with bleed: every stem carries
     each of the others at a gain between 0 and 0.05, which makes their correlation about five times that of the real excerpt. Part (b):
-    synthetic songs and the real excerpt in stempeg, separated by the bundled model; with ``--music`` (a folder of free_music.py) also tracker
-    songs, every other one for ``--fit``, the rest to be measured. On multitracks of one's own, and with any separator:
+    synthetic songs and the real excerpt in stempeg, separated by the bundled model; with ``--music`` (a folder of free_music.py) also
+    tracker songs, every other one for ``--fit``, the rest to be measured. On multitracks of one's own, and with any separator:
     ``stemwright evaluate balance``, which measures the errors by the same code (stemwright.datagen.evaluate.level_errors).
     Songs of TRAIN_SEEDS fitted the constants in level_estimators.py (``--fit`` prints them); songs of TEST_SEEDS are measured.
 

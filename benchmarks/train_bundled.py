@@ -3,8 +3,9 @@
     python benchmarks/train_bundled.py pool WORK [--music FOLDER]    makes the music to train on in WORK (some minutes, several GB)
     python benchmarks/train_bundled.py train WORK --minutes 90       trains in WORK, goes on from the last checkpoint if there is one;
                                                                      --tune begins at the weights that the package has
-    python benchmarks/train_bundled.py export WORK                   writes separation/demucs/models/bundled.yaml and SIG.safetensors
-    python benchmarks/train_bundled.py score [WORK]                  prints the scores of the exported model
+    python benchmarks/train_bundled.py export WORK                   writes separation/demucs/models/bundled.yaml and SIG.safetensors;
+                                                                     --blend NAME:SHARE ... averages weights of several checkpoints
+    python benchmarks/train_bundled.py score [WORK] [--music FOLDER] prints the scores of the exported model
 
 Conventions
     Sources in the order drums, bass, other, vocals; stereo, 44.1 kHz.
@@ -30,8 +31,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
-from bundled_pool import SCALE, free_music, made_songs, remixes, write
+from bundled_pool import HELD_OUT, SCALE, free_music, made_songs, remixes, write
 from songs import STEMS, render_song
 
 from stemwright.datagen.evaluate.scores import si_sdr_db
@@ -89,6 +91,21 @@ def held_out(folder: Path | None, duration_s: float = 12.0) -> list[np.ndarray]:
         stems = render_song(seed, duration_s, SAMPLE_RATE, timbre="synth" if seed % 4 == 0 else "soundfont")
         songs.append(np.stack([stems[stem] for stem in STEMS]))
     return songs
+
+
+def free_pieces(music: Path, collection: str, duration_s: int = 10) -> list[np.ndarray]:
+    """The middle of songs of free music that are in no pool, silence for what they do not have: float32 [4, 2, T] each."""
+    pieces = []
+    for place in sorted(path for path in (music / collection).iterdir() if (path / "mixture.flac").exists()):
+        if (collection == "scores" and place.name not in HELD_OUT) or not all((place / f"{stem}.flac").exists() for stem in STEMS[:3]):
+            continue
+        info = soundfile.info(place / "mixture.flac")
+        count = min(info.frames, duration_s * info.samplerate)
+        stems = np.zeros((len(STEMS), 2, count), np.float32)
+        for index, stem in enumerate(STEMS[:3]):
+            stems[index] = soundfile.read(place / f"{stem}.flac", frames=count, start=(info.frames - count) // 2, dtype="float32")[0].T
+        pieces.append(stems)
+    return pieces
 
 
 def real_excerpt() -> np.ndarray:
@@ -233,15 +250,23 @@ def _jsonable(value: object) -> object:
     return value
 
 
-def export(work: Path, name: str) -> Path:
+def blended(work: Path, shares: list[str]) -> dict[str, torch.Tensor]:
+    """Weights averaged over checkpoints given as NAME:SHARE; what the shares leave of 1 is of the exported weights."""
+    parts = [
+        (torch.load(work / f"{name}.pt", weights_only=True)["average"], float(share)) for name, share in (s.split(":") for s in shares)
+    ]
+    parts.append((load_exported().state_dict(), 1.0 - sum(share for _, share in parts)))
+    return {key: torch.stack([share * state[key].float() for state, share in parts]).sum(0) for key in parts[0][0]}
+
+
+def export(work: Path, shares: list[str]) -> Path:
     """Writes the averaged weights in half precision in the hub's layout and returns the path of the weights.
 
     Raises ValueError if the file would be larger than the box allows.
     """
     from safetensors.torch import save
 
-    kept = torch.load(work / f"{name}.pt", weights_only=True)
-    state = {key: value.half().contiguous() for key, value in kept["average"].items()}
+    state = {key: value.half().contiguous() for key, value in blended(work, shares).items()}
     kwargs = {key: _jsonable(value) for key, value in SETTINGS.items()}
     metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(kwargs)}
     data = save(state, metadata)
@@ -253,7 +278,8 @@ def export(work: Path, name: str) -> Path:
     path = MODELS / f"{signature}.safetensors"
     path.write_bytes(data)
     (MODELS / "bundled.yaml").write_text(f"models: ['{signature}']\nsegment: {float(SETTINGS['segment'])}\n")
-    print(f"{path}: {len(data)} bytes, step {kept['step']}")
+    (MODELS / "SHA256SUMS").write_text(f"{hashlib.sha256(data).hexdigest()}  {path.name}\n")
+    print(f"{path}: {len(data)} bytes")
     return path
 
 
@@ -264,8 +290,8 @@ def load_exported() -> torch.nn.Module:
     return load_safetensors_model(next(MODELS.glob("*.safetensors"))).float().eval()
 
 
-def score(work: Path | None) -> str:
-    """Markdown table of SI-SDR improvements on held-out songs and on the real excerpt, and the speed, all on one thread."""
+def score(work: Path | None, music: Path | None) -> str:
+    """Markdown table of SI-SDR improvements on held-out songs, on the real excerpt and on free music, and the speed, all on one thread."""
     torch.set_num_threads(1)
     model = load_exported()
     rows = ["| songs | drums | bass | other | vocals |", "|---|---|---|---|---|"]
@@ -276,6 +302,9 @@ def score(work: Path | None) -> str:
     rows.append(f"| held out, all ({len(gains)}), median | " + " | ".join(f"{g:.2f}" for g in np.nanmedian(gains, axis=0)) + " |")
     excerpt = real_excerpt()
     rows.append("| real excerpt | " + " | ".join(f"{g:.2f}" for g in improvements(model, excerpt)) + " |")
+    for label, collection in (("tracker modules", "modules"), ("free scores", "scores")) if music else ():
+        free = [improvements(model, piece)[:3] for piece in free_pieces(music, collection)]
+        rows.append(f"| {label} ({len(free)}), mean | " + " | ".join(f"{g:.2f}" for g in np.nanmean(free, axis=0)) + " | |")
     mixture = np.concatenate(songs[:2], axis=-1).sum(axis=0)
     for precision in (torch.float32, torch.bfloat16):
         start = time.process_time()
@@ -301,6 +330,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--tune", action="store_true", help="begin at the exported weights")
+    parser.add_argument(
+        "--blend", nargs="+", metavar="NAME:SHARE", help="checkpoints to export the average of; the rest is the exported weights"
+    )
     parser.add_argument("--music", type=Path, help="folder of free music, made by benchmarks/free_music.py")
     parser.add_argument("--fp32", action="store_true", help="no bfloat16 autocast")
     parser.add_argument("--changes", default="{}", help="JSON of settings to try in place of the chosen ones")
@@ -316,9 +348,9 @@ def main() -> None:
     elif args.verb == "train":
         train(args.work, args)
     elif args.verb == "export":
-        export(args.work, args.name)
+        export(args.work, args.blend or [f"{args.name}:1"])
     else:
-        print(score(args.work))
+        print(score(args.work, args.music))
 
 
 if __name__ == "__main__":
