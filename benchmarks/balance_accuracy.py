@@ -186,7 +186,8 @@ def separated_rows(songs: Iterable[tuple[str, str, Stems]], model: str, calibrat
     rows: list[dict] = []
     for name, condition, stems in songs:
         estimates = separator.separate(np.sum(list(stems.values()), axis=0, dtype=np.float32), SAMPLE_RATE)
-        rows += rows_of(name, condition, stems, {stem: estimates[stem] for stem in stems}, calibration)
+        wanted = calibration.together or tuple(stems)
+        rows += rows_of(name, condition, stems, {stem: estimates[stem] for stem in wanted}, calibration)
     return rows
 
 
