@@ -8,8 +8,8 @@ stems are soft. The truth is the loudness of each real stem; stems above -25 LU 
 calibration; ``calibrated`` what all other songs give by ``stemwright calibrate``'s own fit, both versions of the song left out. Beside them
 the loudness of the separated stem (naive), the cross-energy, and the mean of both in dB.
 
-Of the masks that leak, the leak is the one that a calibration looks for, a share of the mixture alike in all stems; nothing of the sort
-holds for the other masks, nor for the bundled model.
+The masks that leak do so exactly as a calibration assumes: a share of the mixture, the same in all stems. The other masks, and the bundled
+model, do not.
 
 Conventions
     The loudest LENGTH_S of each song. Modules are used where their instruments are grouped; of the others, up to sixteen channels are
@@ -112,7 +112,7 @@ def with_faders(stems: Stems, rng: np.random.Generator) -> Stems:
 
 
 def collect(songs: Iterator[tuple[str, Stems]], material: str, rows: Rows, kinds: Sequence[str]) -> None:
-    """Adds the rows of all songs by separators: masks, and with the last of the kinds the bundled model."""
+    """Adds the rows of all songs by each kind of separator: masks, and "bundled", the bundled model."""
     bundled = "bundled" in kinds
     if bundled:
         from stemwright.separation.demucs.separator import DemucsSeparator

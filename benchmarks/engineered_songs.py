@@ -122,7 +122,7 @@ def write_songs(folder: Path, seeds: Mapping[str, range], kept: Path) -> Path:
 
 
 def corpus_of(work: Path, seeds: Mapping[str, range], pairs: dict[str, Any]) -> Corpus:
-    """The corpus of the songs with its mix pairs, in a folder of ``work`` that says which songs; made unless it is there whole."""
+    """The corpus of the songs with its mix pairs, in a folder of ``work`` whose name says which songs; made unless it is complete."""
     folder = work / f"corpus {' '.join(f'{split} {numbers[0]}-{numbers[-1]}' for split, numbers in seeds.items())}"
     done = folder.with_name(f"{folder.name}.done")
     if not done.exists():

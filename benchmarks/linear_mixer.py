@@ -1,7 +1,7 @@
 """The linear path of the mixing network alone: levels of stems by a ridge regression on what the network pools from their sound.
 
-It is fitted at once and the same in each run, so that what differs between two of them is what they were given. How much it is restrained
-is chosen by cross-validation over its own songs, all excerpts of a song on one side.
+It has a closed form without random numbers, so that two fits differ only by their examples. The strength of the ridge is chosen by
+cross-validation over its own songs, all excerpts of a song on one side.
 
 Conventions
     Gains are [examples, stems] in dB, relative to one another; NaN in the labels is a stem that is silent. Features are those of
@@ -20,7 +20,7 @@ from stemwright.datagen.mixing.mixer_network import pooled, sounding
 
 Array = np.ndarray
 
-STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the ridge, as a share of the number of stems
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the ridge, times the number of stems
 FOLDS = 8
 LEAST_SPREAD = 0.05  # of a feature, as in the network
 

@@ -13,8 +13,8 @@ as those of free music that ``benchmarks/free_music.py`` makes).
 
 Each draw is kept in .cache/shared_room.jsonl as soon as it is fitted; a run again goes on from there.
 
-``--decays`` does not search chains: theirs are the true ones with gains of bands, thresholds and faders moved by normal numbers, so that
-what they leave of the direct sound is known. The decay is found from that, with the term for errors of the direct sound and without it.
+``--decays`` does not search chains: it takes the true ones with normal errors in the gains of bands, thresholds and faders, so that what
+they leave of the direct sound is known. The decay is estimated with the term for errors of the direct sound and without it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from console import random_chain, song
-from results import publish
+from results import report
 
 from stemwright.datagen.effects import apply_chain, eq, room
 from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
@@ -67,7 +67,7 @@ def material(number: int, music: Path | None) -> tuple[str, dict[str, torch.Tens
 
 
 class Draw(NamedTuple):
-    """A mix with a room that its stems share: what was used, and what it is made of."""
+    """A mix with a room that its stems share: its settings, and its signals."""
 
     title: str
     rate: int
@@ -76,7 +76,7 @@ class Draw(NamedTuple):
     sends_db: dict[str, float]
     room: room.Settings
     level_lu: float
-    gain_db: float  # beside the gains of the sends
+    gain_db: float  # added to the gains of the sends
     fed: torch.Tensor
     direct: torch.Tensor
     mixture: torch.Tensor
@@ -146,7 +146,7 @@ def moved(chain: list[tuple[str, Any]], off: float, rng: np.random.Generator) ->
 
 
 def decays(number: int, seed: int, music: Path | None) -> list[dict[str, Any]]:
-    """One draw with chains that are off by known amounts: the errors of the decay, in parts of it."""
+    """One draw with chains that are off by known amounts: the relative errors of the decay."""
     made, rng, rows = draw(number, seed, ("eq", "compressor", "fader"), music), np.random.default_rng([seed, number, 1]), []
     reverberation = float((made.mixture - made.direct).square().sum())
     for off in OFF_DB:
@@ -164,7 +164,7 @@ def decays(number: int, seed: int, music: Path | None) -> list[dict[str, Any]]:
 
 
 def decay_table(rows: list[dict[str, Any]]) -> str:
-    """For each size of the errors of chains: errors of RT60."""
+    """A row for each size of the errors of chains: the errors of RT60."""
     lines = [
         "Chains that are off by normal errors of so many dB (bands and thresholds; faders by 0.3 of it), gains into the room as they were:",
         "median and largest error of RT60, and how many are within 20 %.",
@@ -224,10 +224,8 @@ def main() -> None:
     music = " --music FOLDER" if options.music else ""
     if options.decays:
         body = decay_table([row for number in range(options.draws) for row in decays(number, options.seed, options.music)])
-        print(body)
-        if options.write:
-            command = f"python benchmarks/shared_room.py{music} --decays --draws {options.draws} --seed {options.seed} --write"
-            publish("Decay of a shared room", command, body)
+        command = f"python benchmarks/shared_room.py{music} --decays --draws {options.draws} --seed {options.seed} --write"
+        report("Decay of a shared room", command, body, write=options.write)
         return
     KEPT.parent.mkdir(exist_ok=True)
     done = [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
@@ -239,9 +237,7 @@ def main() -> None:
             with KEPT.open("a") as file:
                 file.write(json.dumps(done[-1]) + "\n")
     body = TEXT + "\n" + table([each for each in done if each["seed"] == options.seed])
-    print(body)
-    if options.write:
-        publish("Shared room", f"python benchmarks/shared_room.py{music} --draws {options.draws} --write", body)
+    report("Shared room", f"python benchmarks/shared_room.py{music} --draws {options.draws} --write", body, write=options.write)
 
 
 if __name__ == "__main__":

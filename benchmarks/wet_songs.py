@@ -1,9 +1,9 @@
 """Stems of synthetic songs as a mixer may have them for training: dry, wet, separated from the mixture, and effect-normalised.
 
 What is kept in FOLDER, song by song, so that a run that was stopped goes on
-    heard      every stem at the loudness and rate at which the network hears, mono: float32 [stems, T]
+    heard      every stem at the loudness and sample rate of the network's input, mono: float32 [stems, T]
     separated  what the bundled model makes of the mixture: float32 [stems, 2, T] at RATE, and its label: the balance measured in it
-    profiles   the features of the training songs in a state (``dry`` has none), from which a normalisation has its targets
+    profiles   the features of the training songs in a state (``dry`` has none), the targets of a normalisation
 
 Conventions
     A stem that is silent in the song is silent in every state, as a pipeline leaves out a stem that is not present.
@@ -13,7 +13,7 @@ Conventions
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +38,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class State:
-    """What stems are: dry, wet or separated, and the state of the songs to whose profile they are normalised, if they are."""
+    """The state of stems: dry, wet or separated; and the state of the songs whose profile they are normalised to, if they are."""
 
     stems: str
     normalised_to: str | None = None
@@ -51,7 +51,7 @@ class State:
 
 @dataclass(frozen=True)
 class WetSongs:
-    """The songs in a folder; ``profiled`` are the seeds of those that profiles are made of."""
+    """The songs in a folder; ``profiled`` are the seeds of those that profiles are made from."""
 
     folder: Path
     profiled: Sequence[int]
@@ -63,7 +63,7 @@ class WetSongs:
         return DemucsSeparator("bundled", offline=True, precision="fp32", engine="torch")
 
     def song(self, seed: int) -> Engineered:
-        """Dry and wet stems; the last song is kept, whose states follow one another."""
+        """Dry and wet stems; the last song is cached, since its states follow one another."""
         if self._last and self._last[0][0] == seed:
             return self._last[0][1]
         self._last[:] = [(seed, engineered(dry_stems(seed, SECONDS, self.folder / "dry"), seed))]
@@ -156,14 +156,6 @@ class WetSongs:
             return found
 
         return _kept(self.folder / "heard" / state.name / f"{seed}.npy", made)
-
-    def prepare(self, seeds: Iterable[int], states: Sequence[State], sample_rate: int) -> None:
-        """Makes what is not there yet."""
-        for seed in seeds:
-            self.levels_db(seed)
-            for state in states:
-                self.heard(seed, state, sample_rate)
-            print(f"song {seed} is ready", flush=True)
 
     def num_normalised(self) -> int:
         """How many stems were normalised, or should have been."""

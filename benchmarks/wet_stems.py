@@ -1,4 +1,4 @@
-"""Does wet matter? The same mixer, trained on dry stems, on wet ones, on separated ones and on effect-normalised ones, judged on dry stems.
+"""A mixer trained on dry stems, on wet ones, on separated ones and on effect-normalised ones, and judged on dry stems.
 
     python benchmarks/wet_stems.py --work FOLDER [--songs 32] [--held-out 24] [--states NAME ...] [--networks NAME ...]
         [--seeds 3] [--steps 100] [--write]
@@ -7,15 +7,15 @@ What is measured
     Multitracks with dry stems are few, released mixtures are many: their stems are wet, and leak where they are separated. A mixer of gains
     is trained on the songs of ``engineered_songs.py`` in each state, and judged on the dry stems of other songs, as it will be used. All
     conditions have the same songs, excerpts and labels, the true levels of the dry stems in the mix: only what the network hears differs.
-    So this is the question of the inputs alone. What a pipeline on released music has is the row with levels that were measured in the
-    separated stems; ``label_error.py`` asks the question of the labels alone.
+    So the effect of the inputs alone is measured. In one row the labels are levels that were measured in the separated stems, as in a
+    pipeline on released music; ``label_error.py`` measures the effect of the labels alone.
     ``wet`` are the stems after their effects, without leakage; ``separated`` what the bundled model makes of the mixture; ``normalised``
     either after ``normalise``, to what is typical of the training songs in the same state. What is trained on normalised stems is judged
     on dry ones as they are and on dry ones that are normalised to the same profile, as FxNorm does before it mixes.
-    There are two mixers. One is a linear regression on features of the sound (``linear_mixer.py``), the same in each run, and restrained as
-    does best on songs left out in its own state: as it is by a person who has no dry stems. The other is the network of
-    ``label_error.py``, trained with several seeds.
-    FOLDER keeps every song that is ready (``wet_songs.py``), so that a run that was stopped goes on.
+    There are two mixers. One is a ridge regression on features of the sound (``linear_mixer.py``), whose strength is chosen on songs left
+    out in the state that it is trained on, as a person without dry stems has to. The other is the network of ``label_error.py``, trained
+    with several seeds.
+    FOLDER keeps every song that is ready (``wet_songs.py``), so that a run that was stopped resumes.
 
 References
     Martinez Ramirez et al. 2022 (FxNorm-automix): wet stems, normalised, for training a mixer; there the mix itself was the target, and
@@ -107,7 +107,7 @@ def with_measured_levels(songs: WetSongs, material: Material) -> Material:
 
 
 def by_regression(condition: Condition, material: Material, held_out: dict[State, Material]) -> Outcome:
-    """The linear mixer, restrained as does best on its own songs."""
+    """The ridge regression, with the strength that does best on its own songs."""
     examples = Examples.of(material)
     strength, own = cross_validated(examples, material.songs)
 
@@ -121,7 +121,7 @@ def by_regression(condition: Condition, material: Material, held_out: dict[State
 
 
 def by_network(condition: Condition, material: Material, held_out: dict[State, Material], options: argparse.Namespace) -> Outcome:
-    """The network, trained with every seed; what a run before has trained is kept."""
+    """The network, trained with every seed; gains of earlier runs are kept."""
     found = {state: list[np.ndarray]() for state in condition.judged_on}
     for seed in range(options.seeds):
         name = f"{condition.name}, {options.songs} songs, {options.held_out}, {options.steps} steps, seed {seed}.npz"

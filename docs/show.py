@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def draw_estimates(folder: Path, picture: Path) -> None:
-    """The blind estimates of a synthetic song against a profile of twelve others: a compressor on its drums, a bright shelf on its vocals."""
+    """The blind estimates of a synthetic song, with compressed drums and brighter vocals, against a profile of twelve others."""
     sys.path.insert(0, str(DOCS.parent / "benchmarks"))
     from songs import render_song
 

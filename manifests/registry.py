@@ -167,7 +167,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    """The name that is meant: one that it begins with or is the beginning of, as eq of equalizer, else the one that is spelt most alike."""
+    """The most similar name: one that ``name`` begins with (eq of equalizer) or that begins with it, else the nearest in spelling."""
     lower = name.lower()
     whole = [each for each in names if lower and (lower.startswith(each) or each.startswith(lower))]
     return max(whole, key=len) if whole else difflib.get_close_matches(lower, names, n=1, cutoff=0.0)[0]

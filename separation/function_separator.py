@@ -80,7 +80,7 @@ class FunctionSeparator:
             return {name: np.zeros_like(mixture) for name in self.stem_names}
         given = self._widened(mixture)
         try:
-            with TURN, redirect_stdout(sys.stderr):  # standard output is for our own result
+            with TURN, redirect_stdout(sys.stderr):  # standard output is for the result of the command
                 found = self._call(given.copy(), rate)
         except (Exception, SystemExit) as error:  # whatever another package's code does
             raise Refused(f"the separator {self.origin} failed on this recording: {type(error).__name__}: {error}") from error

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.cli.terminal import Terminal
     from stemwright.manifests.sound.formats import Audio
     from stemwright.separation.balance.named_songs import NamedSong, NamedSongs
-    from stemwright.separation.balance.recordings import Asked, Hear, Keep
+    from stemwright.separation.balance.recordings import Hear, Keep, RecordingOptions
 
 
 def songs_to_measure(paths: Sequence[Path], stems: str | None, separation: Mapping[str, Any]) -> NamedSongs:
@@ -70,22 +70,22 @@ def ready_separator(stems: str | None, name: str | None) -> Any:
     return found
 
 
-def asked_of(calibration: str, keep: Keep | None = None, hear: Hear | None = None) -> Asked:
-    """What is asked of recordings, with levels by a calibration. Raises UsageError for one that is not here."""
+def recording_options(calibration: str, keep: Keep | None = None, hear: Hear | None = None) -> RecordingOptions:
+    """How recordings are measured, with the calibration of that name. Raises UsageError for one that is not on this machine."""
     from stemwright.separation.balance.calibration_names import AUTO, NONE
     from stemwright.separation.balance.kept_calibrations import named_calibration, place_of_calibrations
-    from stemwright.separation.balance.recordings import Asked
+    from stemwright.separation.balance.recordings import RecordingOptions
 
     if calibration not in (AUTO, NONE):
         try:
             named_calibration(calibration, [place_of_calibrations()])
         except UsageError as error:
             raise UsageError(f"--calibration: {error}") from error
-    return Asked(keep, hear, calibration)
+    return RecordingOptions(keep, hear, calibration)
 
 
 def warn_of_damaged(terminal: Terminal) -> None:
-    """Says which calibrations of the user cannot be used."""
+    """Warns of calibrations in the cache that cannot be used."""
     from stemwright.separation.balance.kept_calibrations import damage, damaged_in, place_of_calibrations
 
     for path in damaged_in(place_of_calibrations()):

@@ -59,13 +59,16 @@ def calibrate(
     show_list: Annotated[bool, typer.Option("--list", help="List the calibrations that are kept; make none.")] = False,
     remove: Annotated[
         list[str] | None,
-        typer.Option("--remove", metavar="ID", help="Remove this calibration of yours; may be given again. Corpora keep theirs."),
+        typer.Option(
+            "--remove", metavar="ID", help="Delete this calibration of yours; may be given several times. Corpora keep their copies."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit levels, pans and their 80 % ranges to one separator, on multitracks whose stems are known.
 
-    The mixtures are separated, and compared with the stems. Balance and rules then use it for that separator; a corpus where it is named.
+    The mixtures are separated, and compared with the stems. Balance and rules then use the calibration for that separator; a corpus uses it
+    if its configuration names it.
 
     Example: stemwright calibrate multitracks/ --model htdemucs_ft
     """
@@ -105,7 +108,7 @@ def calibrate(
 
 
 def _check_enough(terminal: Terminal, rows: Sequence[StemRow], rejected: list[dict[str, str]]) -> None:
-    """Shows what was rejected, and ends where too little is left to fit to."""
+    """Collects what was rejected, and ends the run where too little is left to fit to."""
     from stemwright.separation.calibrating.level_fit import TooFewSongsError, check_enough
 
     if rejected:
@@ -113,7 +116,7 @@ def _check_enough(terminal: Terminal, rows: Sequence[StemRow], rejected: list[di
     try:
         check_enough(rows)
     except TooFewSongsError as error:
-        why = f"{error}. {counted(len(rejected), 'song')} gave nothing, for the reasons above" if rejected else str(error)
+        why = f"{error}. {counted(len(rejected), 'song')} could not be used, for the reasons above" if rejected else str(error)
         terminal.collected["error"] = why
         terminal.warn(why)
         terminal.finish(1)
@@ -133,7 +136,7 @@ def _check_ready(stems: str | None, stems_of: str | None, separation: Mapping[st
 
 
 def _check_corpus(corpus: Path | None) -> None:
-    """Raises UsageError where the corpus is none."""
+    """Raises UsageError where the folder is no corpus."""
     if corpus is not None and not (corpus / "config.toml").exists():
         raise UsageError(f"--corpus {corpus} is no corpus; expected a folder that stemwright build or catalog made")
 
@@ -176,13 +179,13 @@ def _list(terminal: Terminal, multitracks: Path | None, corpus: Path | None) -> 
 
 
 def _remove(terminal: Terminal, ids: Sequence[str], others: Mapping[str, Any]) -> None:
-    """Removes calibrations of the user by their ids; none of them where one is unknown."""
+    """Deletes calibrations of the user by their ids; none of them if one is unknown."""
     from stemwright.manifests.disk import deletion
     from stemwright.separation.balance.calibration_names import is_file
     from stemwright.separation.balance.kept_calibrations import named_calibration, place_of_calibrations
 
     if given := [name for name, value in others.items() if value is not None]:
-        raise UsageError(f"--remove takes calibrations out of the cache and does nothing else; leave out {', '.join(given)}")
+        raise UsageError(f"--remove deletes calibrations and does nothing else; leave out {', '.join(given)}")
     place = place_of_calibrations()
     if wrong := [each for each in ids if is_file(each)]:
         raise UsageError(f"--remove: expected an id of stemwright calibrate --list; got {wrong[0]!r}")
@@ -203,7 +206,7 @@ def _measured(terminal: Terminal, found: FoundSongs, separator: Any) -> tuple[li
     from stemwright.manifests.disk.durable import is_full, make_folder
     from stemwright.separation.calibrating.multitrack_songs import kept_rows_folder, kept_song_rows, song_facts, title_of_song
 
-    make_folder(kept_rows_folder(separator))  # says that it cannot be written before anything is separated
+    make_folder(kept_rows_folder(separator))  # raises, where it cannot be written, before anything is separated
     seen: dict[str, str] = {}
     rows: list[StemRow] = []
     rejected = [{"song": path, "reason": reason} for path, reason in found.refused]
@@ -257,7 +260,7 @@ def _fit(terminal: Terminal, separator: Any, rows: Sequence[StemRow], corpus: Pa
     terminal.show("left_out", left_out_table(separator.origin, len(songs), judged), judged.rows())
     terminal.say(pan_line(judged))
     if missing := [name for name in dict.fromkeys(row.stem for row in rows) if name not in judged.before.names]:
-        terminal.warn(f"no song has {', '.join(missing)}: their levels are corrected as those of all stems are")
+        terminal.warn(f"no song has {', '.join(missing)}: corrected as all stems are on average")
     terminal.collected |= {"separator": separator.origin, "key": found.key, "id": found.id, "songs": songs, "pan": _pan(judged)}
     terminal.collected["calibration"] = found.model_dump(mode="json")["calibration"]
     kept = [] if dry_run else [str(keep(found, place_of_calibrations()))]
@@ -269,7 +272,7 @@ def _fit(terminal: Terminal, separator: Any, rows: Sequence[StemRow], corpus: Pa
     terminal.say(
         "nothing is kept (--dry-run)"
         if dry_run
-        else f"balance and rules use it from now on; a corpus with --calibration {found.id}, or this as estimate.calibration"
+        else f"balance and rules now use it; for a corpus: --calibration {found.id}, or this id as estimate.calibration"
     )
 
 

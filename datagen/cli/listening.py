@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stemwright.datagen.cli import completion, grouping
-from stemwright.datagen.cli.balance_inputs import asked_of, check_outputs, kept_stems, ready_separator, songs_to_measure, warn_of_damaged
+from stemwright.datagen.cli.balance_inputs import (
+    check_outputs,
+    kept_stems,
+    ready_separator,
+    recording_options,
+    songs_to_measure,
+    warn_of_damaged,
+)
 from stemwright.datagen.cli.grouping import ByOption
 from stemwright.datagen.cli.options import (
     DeviceOption,
@@ -38,7 +45,7 @@ from stemwright.manifests.usage import UsageError
 if TYPE_CHECKING:
     from stemwright.datagen.run.configuration import SeparationConfig
     from stemwright.separation.balance.named_songs import NamedSong, NamedSongs
-    from stemwright.separation.balance.recordings import Asked
+    from stemwright.separation.balance.recordings import RecordingOptions
     from stemwright.separation.balance.track_balance import TrackBalance
 
 DEFAULT_MODEL = "htdemucs"
@@ -134,14 +141,14 @@ def balance(
     columns = grouping.columns_of_songs([*(path for path in songs if path.suffix.lower() in grouping.LISTS), *paths], by)
     corpus = _compared(terminal, paths, against)
     readable, rejected = _readable(terminal, named)  # before a model is looked for, which may take long
-    asked = asked_of(calibration, keep, _hearing(sections=sections, tempo=plot is not None))
+    options = recording_options(calibration, keep, _hearing(sections=sections, tempo=plot is not None))
     listening = ready_separator(stems, stems_of)
     if any(song.stems is None for song in readable):
         warn_of_damaged(terminal)
         listening = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
         listening = apart(listening, drums_model, how, partial(separator_for, offline=offline, trust_pickle=trust_pickle))
     titled = list(zip(readable, grouping.titles_of_songs(songs, [song.path for song in readable]), strict=True))
-    measured = _measured(terminal, titled, listening, asked, rejected)
+    measured = _measured(terminal, titled, listening, options, rejected)
     _show(terminal, measured, corpus, str(against) if against else "")
     if by:
         grouping.groups_of_measured(terminal, measured, columns, by, drawn)
@@ -195,7 +202,7 @@ def _measured(
     terminal: Terminal,
     songs: Sequence[tuple[NamedSong, str]],
     listening: Any,
-    asked: Asked,
+    options: RecordingOptions,
     rejected: list[dict[str, str]],
 ) -> list[TrackBalance]:
     """The balance of each recording by its title; those that could not be measured are added to ``rejected``, with the reason."""
@@ -209,7 +216,7 @@ def _measured(
             try:
                 within = partial(_report_share, report, lengths_s, number, title)
                 within(0.0)
-                found = measure_recording(song.path, listening, stems=song.stems, on_share=within, asked=asked)
+                found = measure_recording(song.path, listening, stems=song.stems, on_share=within, options=options)
                 measured.append(replace(found, title=title))
                 for note in measured[-1].notes:
                     terminal.warn(f"{song.path}: {note}")

@@ -194,7 +194,7 @@ CalibrationOption = Annotated[
     typer.Option(
         "--calibration",
         metavar="ID|FILE",
-        help="Calibration that levels are by: its id, its file, or none. The corpus carries it; without one, levels have generic ranges.",
+        help="Calibration for levels: its id, its file, or none. It is copied into the corpus; without one, ranges are generic.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -203,7 +203,7 @@ SongCalibrationOption = Annotated[
     typer.Option(
         "--calibration",
         metavar="ID|FILE",
-        help="Calibration that levels are by: its id, its file, none; auto is yours to this separator, if there is one.",
+        help="Calibration for levels: its id, its file, none, or auto: your own to this separator, if there is one.",
         rich_help_panel=SEPARATION,
     ),
 ]

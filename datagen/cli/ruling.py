@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from stemwright.datagen.cli import completion, grouping
-from stemwright.datagen.cli.balance_inputs import asked_of, check_outputs, songs_to_measure
+from stemwright.datagen.cli.balance_inputs import check_outputs, recording_options, songs_to_measure
 from stemwright.datagen.cli.listening import separator_for
 from stemwright.datagen.cli.options import (
     DeviceOption,
@@ -36,7 +36,7 @@ from stemwright.datagen.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from stemwright.separation.balance.named_songs import NamedSongs
-    from stemwright.separation.balance.recordings import Asked
+    from stemwright.separation.balance.recordings import RecordingOptions
     from stemwright.separation.rules.rule import Rule
     from stemwright.separation.rules.verdicts import Kept, Song
 
@@ -115,8 +115,8 @@ def rules(
         paths = [song.path for song in named.songs]
         said = _said(columns, year, genre)
         facts = [(title, said.get(path.absolute(), {})) for title, path in zip(grouping.titles_of_songs(places, paths), paths, strict=True)]
-        listening = Listening(make, asked_of(calibration))
-        songs, groups, rejected = _of_songs(terminal, named, listening, facts, by, chosen)
+        measuring = HowToMeasure(make, recording_options(calibration))
+        songs, groups, rejected = _of_songs(terminal, named, measuring, facts, by, chosen)
     _show(terminal, chosen, songs, groups)
     _write(terminal, chosen, songs, csv, plot)
     if rejected:
@@ -157,11 +157,11 @@ def _said(columns: grouping.Columns, year: int | None, genre: str | None) -> gro
     return {path: {**its, **given} for path, its in columns.items()}
 
 
-class Listening(NamedTuple):
-    """How recordings without stems are listened to: ``make`` gives their separator, ``asked`` says what levels are by."""
+class HowToMeasure(NamedTuple):
+    """How recordings are measured: ``make`` gives the separator of those without stems, ``options`` names the calibration."""
 
     make: Callable[[], Any]
-    asked: Asked
+    options: RecordingOptions
 
 
 Found = tuple[list["Song"], list[str | None], list[dict[str, str]]]  # songs, the group of each, and what was rejected
@@ -198,7 +198,7 @@ def _of_corpus(terminal: Terminal, folder: Path, by: str | None, chosen: Sequenc
 def _of_songs(
     terminal: Terminal,
     named: NamedSongs,
-    listening: Listening,
+    how: HowToMeasure,
     facts: Sequence[tuple[str, Mapping[str, str]]],
     by: str | None,
     chosen: Sequence[Rule],
@@ -213,11 +213,11 @@ def _of_songs(
     needed = quantities_of(chosen, len(facts))
     for note in named.notes:
         terminal.warn(note)
-    separator = listening.make() if any(song.stems is None for song in named.songs) else None
+    separator = how.make() if any(song.stems is None for song in named.songs) else None
 
     def measure(number: int, report: Callable[[float], None]) -> Song:
         song, (title, fact) = named.songs[number], facts[number]
-        found, heard = hear_recording(song.path, separator, stems=song.stems, on_share=report, asked=listening.asked)
+        found, heard = hear_recording(song.path, separator, stems=song.stems, on_share=report, options=how.options)
         for note in found.notes:
             terminal.warn(f"{song.named}: {note}")
         year, values = year_of(fact.get("year", "")), measure_quantities(heard, needed)

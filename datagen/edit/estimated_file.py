@@ -40,7 +40,7 @@ class EffectAnswer:
     answer: Blind
     typical: TypicalRange | None
     songs: int
-    measure: str = ""  # what is estimated, with its unit; of an effect without an answer, too
+    measure: str = ""  # what is estimated, with its unit, also where there is no answer
 
     @property
     def label(self) -> str:

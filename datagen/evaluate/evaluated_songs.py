@@ -94,8 +94,8 @@ def _as_given(path: Path, files: Files) -> LoadedSong:
 
 
 def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = (), least: int | None = None) -> list[EvaluatedSong]:
-    """The multitracks of a request, at most ``num_songs``, those that have ``stems``, or so many of them and no other; without data the
-    excerpt that ships.
+    """The multitracks of a request that have all of ``stems``, or with ``least`` at least so many of them and no other; at most
+    ``num_songs``. Without data the excerpt that ships.
 
     Raises UsageError where there is none, naming what was looked for.
     """
@@ -117,16 +117,16 @@ def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = (), least: in
 
 
 def has_stems(names: Collection[str], stems: Sequence[str], least: int | None = None) -> bool:
-    """Whether a song with stems of some names has all of ``stems``; with ``least``, so many of them and no other."""
+    """Whether the names of a song's stems include all of ``stems``; with ``least``, at least so many of them and no other."""
     return set(stems) <= set(names) if least is None else set(names) <= set(stems) and len(names) >= least
 
 
 def check_audible(audio: Audio, sample_rate: int) -> None:
-    """Raises Refused for audio [C, T] of which no figure would say anything: silence, or less than LEAST_S seconds."""
+    """Raises Refused for audio [C, T] that nothing can be measured of: silence, or less than LEAST_S seconds."""
     if audio.shape[1] < LEAST_S * sample_rate:
         raise Refused(f"it lasts {audio.shape[1] / sample_rate:.3g} s; expected {LEAST_S:g} s at least")
     if not np.mean(np.square(audio, dtype=np.float64)) > SILENT:
-        raise Refused("it is silent (below -100 dBFS); expected a recording that sounds")
+        raise Refused("it is silent (below -100 dBFS); expected sound")
 
 
 def at_most_stereo(song: LoadedSong) -> LoadedSong:

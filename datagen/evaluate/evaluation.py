@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import Field
 
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, table
-from stemwright.datagen.evaluate.steps import heard
+from stemwright.datagen.evaluate.steps import reported_to
 from stemwright.datagen.run.runner import describe_error
 from stemwright.manifests.disk.durable import is_full
 from stemwright.manifests.disk.folders import cache_folder
@@ -84,7 +84,7 @@ def evaluate(
             before += 1
         else:
             try:
-                with redirect_stdout(sys.stderr), heard(partial(_step, report, done, len(cases), case.title)):
+                with redirect_stdout(sys.stderr), reported_to(partial(_step, report, done, len(cases), case.title)):
                     measured = [_finite(row) for row in case.measure()]
             except UsageError:
                 raise

@@ -23,7 +23,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 GREY = "#777777"
 ROW_INCHES, HEAD_INCHES, SPREAD = 0.2, 1.1, 0.7  # the height of each value; of the title and a scale; of a row's values within the row
 MOST_TITLE = 100
-LEAST_SPAN, LEAST_SPAN_OF_OTHERS = {"dB": 1.0, "LU": 1.0, "LUFS": 1.0, "%": 10.0}, 0.1  # of a scale: less is rounding
+LEAST_SPAN, LEAST_SPAN_OF_OTHERS = {"dB": 1.0, "LU": 1.0, "LUFS": 1.0, "%": 10.0}, 0.1  # of a scale, by unit: less would show rounding
 
 
 def plot_figures(title: str, figures: Sequence[Figure], path: Path) -> None:
@@ -52,7 +52,7 @@ def plot_figures(title: str, figures: Sequence[Figure], path: Path) -> None:
 
 
 def _widen(axes: Axes, shown: Sequence[Figure]) -> None:
-    """A scale with room for names, and not so fine that values which are shown as equal lie apart."""
+    """Sets a scale with room for names, and not so fine that differences of rounding show."""
     ends = [end for each in shown for end in (each.value, each.low, each.high) if end is not None]
     middle, least = (min(ends) + max(ends)) / 2.0, LEAST_SPAN.get(shown[0].unit, LEAST_SPAN_OF_OTHERS)
     half = 0.75 * max(max(ends) - min(ends), least)

@@ -112,7 +112,7 @@ def is_folder(path: Path) -> bool:
 
 
 def given_models(texts: Sequence[str]) -> tuple[GivenModel, ...]:
-    """The models of several texts, each once: one folder that is written in two ways is one. Raises UsageError for what names nothing."""
+    """The models of several texts, each once: one folder that is written in two ways is one. Raises UsageError as ``GivenModel``."""
     found: dict[str, GivenModel] = {}
     for model in map(GivenModel, texts):
         found.setdefault(str(model.folder.resolve()) if model.folder else model.text, model)
@@ -120,7 +120,7 @@ def given_models(texts: Sequence[str]) -> tuple[GivenModel, ...]:
 
 
 def shown_names(texts: Sequence[str]) -> dict[str, str]:
-    """What models are called in a table, by their texts: the last part of a path, or so many parts as tell them apart.
+    """The names of models in a table, by their texts: the last part of a path, or as many parts as distinguish them.
 
     >>> from stemwright.datagen.evaluate.given_models import shown_names
     >>> list(shown_names(["a/stems", "b/stems", "c/other", "my.module:call"]).values())

@@ -9,15 +9,15 @@ Conventions
     of its own and, as auraloss does it, the mean of each is subtracted first; ``at_best_gain`` makes another score blind to one gain.
     As in auraloss 1e-8 is added to the energies: an exact estimate has a high finite score. Nothing can be said against silence: NaN.
     Intervals are 95 %, by a bootstrap that draws whole songs, since excerpts and stems of one song are alike. The quantiles of the draws
-    are Hesterberg's expanded percentiles, since a plain bootstrap of few songs is too narrow: what it calls 95 % contains the mean of 3
-    normal values 75 % of the time, of 6 values 87 %; expanded, of 6 values 93 %. No draw is outside the least and the greatest song,
-    between which the median is with a probability of 1 - 2^(1 - n): 75 % for 3 songs, 97 % for 6. Fewer than FEWEST_SONGS songs have no
-    interval.
+    are Hesterberg's expanded percentiles, since a plain bootstrap of few songs is too narrow: its 95 % intervals contain the mean of a
+    normal distribution 75 % of the time for 3 values, 87 % for 6; expanded ones 93 % for 6. No draw is outside the lowest and the highest
+    song, and the median of all songs is between these with a probability of 1 - 2^(1 - n): 75 % for 3 songs, 97 % for 6. Fewer than
+    FEWEST_SONGS songs have no interval.
 
 References
     Le Roux, Wisdom, Erdogan, Hershey 2019, "SDR - half-baked or well done?". auraloss (Steinmetz and Reiss 2020): ``SISDRLoss`` and
     ``MultiResolutionSTFTLoss`` with their defaults, the scores of RemFX. Efron and Tibshirani 1993, ch. 9 (drawing whole songs).
-    Hesterberg 2015, "What teachers should know about the bootstrap", sec. 4.5 (expanded percentiles), as recalled.
+    Hesterberg 2015, "What teachers should know about the bootstrap", sec. 4.5 (expanded percentiles), cited from memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EPSILON = 1e-8  # auraloss's
 SILENCE = 1e-12  # mean square of a reference, -120 dBFS, below which it is silent
 DRAWS = 1000
 COVERAGE = 0.95
-FEWEST_SONGS = 6  # the fewest whose least and greatest have the median between them 95 % of the time
+FEWEST_SONGS = 6  # the fewest whose range contains the median of all songs at least 95 % of the time
 
 
 def sdr_db(estimate: Array, reference: Array) -> float:
@@ -145,7 +145,7 @@ def mean_over_songs(
 
 
 def _expanded_tail(songs: int) -> float:
-    """The share of draws beyond each end of the interval: where Student's quantile, of a spread over n - 1, is in a normal distribution."""
+    """The share of draws beyond each end of the interval: the normal probability of -sqrt(n / (n - 1)) times Student's quantile."""
     from scipy.special import ndtr, stdtrit
 
     return float(ndtr(-math.sqrt(songs / (songs - 1)) * stdtrit(songs - 1, (1.0 + COVERAGE) / 2.0)))

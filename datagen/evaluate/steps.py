@@ -15,18 +15,18 @@ from contextvars import ContextVar
 OnStep = Callable[[str, float], None]
 
 
-def _unheard(text: str, share: float) -> None:
+def _ignored(text: str, share: float) -> None:
     del text, share
 
 
-_listener: ContextVar[OnStep] = ContextVar("listener", default=_unheard)
+_listener: ContextVar[OnStep] = ContextVar("listener", default=_ignored)
 
 
 def step(text: str, share: float) -> None:
-    """Reports what is being done, and which share of the case is done before it.
+    """Reports what begins now, and which share of the case is already done.
 
-    >>> from stemwright.datagen.evaluate.steps import heard, step
-    >>> with heard(lambda text, share: print(text, share)):
+    >>> from stemwright.datagen.evaluate.steps import reported_to, step
+    >>> with reported_to(lambda text, share: print(text, share)):
     ...     step("bass, 7 dB", 0.5)
     bass, 7 dB 0.5
     """
@@ -34,7 +34,7 @@ def step(text: str, share: float) -> None:
 
 
 @contextmanager
-def heard(listener: OnStep) -> Iterator[None]:
+def reported_to(listener: OnStep) -> Iterator[None]:
     """Within it, steps are reported to ``listener``."""
     token = _listener.set(listener)
     try:

@@ -15,7 +15,7 @@ from stemwright.datagen.public.sound_files import naming
 from stemwright.separation.balance.basis import sentence, sentence_on_calibration
 from stemwright.separation.balance.calibration_names import AUTO
 from stemwright.separation.balance.image_words import image_in_words
-from stemwright.separation.balance.recordings import Asked, measure_recording
+from stemwright.separation.balance.recordings import RecordingOptions, measure_recording
 from stemwright.separation.balance.track_balance import TrackBalance, table_rows
 from stemwright.separation.part_separator import ApartSeparator, PartSeparator
 
@@ -102,8 +102,8 @@ def balance(
     ``stems`` is a folder with the recording's own stems (``vocals.wav`` ..., or such a folder in its sub-folder that is named like the
     recording); without it the recording is separated by ``model``, which is what ``separate`` takes. Levels are in LU (ITU-R BS.1770-5)
     against the mixture. ``drums_model`` takes separated drums further apart: kick, snare and so on are in ``stems`` as ``"drums/kick"``.
-    ``calibration`` is what levels of separated stems are by: "auto", the one to this model that `stemwright calibrate` made on this
-    machine, if there is one; the id of one, or its file; "none", ranges that hold for separators in general.
+    ``calibration`` is for levels of separated stems: "auto", the one to this model that `stemwright calibrate` made on this machine, if
+    there is one; the id of one, or its file; "none", the generic one, for separators in general.
     Raises ``Refused`` for a file that cannot be read, ValueError for stems that do not fit and for silence, ``ModelError`` where the
     weights cannot be had.
 
@@ -122,5 +122,7 @@ def balance(
     if separator is not None and drums_model is not None:
         separator = ApartSeparator(separator, PartSeparator(separator_from(drums_model)))
     with naming(path):
-        found = measure_recording(Path(path), separator, stems=None if stems is None else Path(stems), asked=Asked(calibration=calibration))
+        found = measure_recording(
+            Path(path), separator, stems=None if stems is None else Path(stems), options=RecordingOptions(calibration=calibration)
+        )
     return Balance(**{each.name: getattr(found, each.name) for each in fields(found)})

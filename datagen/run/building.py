@@ -46,7 +46,7 @@ def requested_config(
     """The configuration to run with: what the corpus keeps, else the defaults, with what a caller asks to change (see ``changed``).
 
     Raises ConfigError, also for other songs in ``file`` or ``values`` than in ``options``, for a model's name that is nearly known, and for
-    a calibration that is not here.
+    a calibration that is missing.
     """
     there = corpus.config_path.exists()
     kept = corpus.config if there else Config()

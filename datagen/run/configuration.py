@@ -64,9 +64,9 @@ class EstimateConfig(Section):
     )
     calibration: str | None = Field(
         None,
-        description="calibration to the separator that levels and their ranges are by: its id (`stemwright calibrate --list`), or its "
-        'file, relative to the configuration file; "none": the generic one. The corpus carries what is named here. Not given: what the '
-        "corpus carries, in a new one nothing, so that a user's cache changes no row",
+        description="calibration for levels and their ranges: its id (`stemwright calibrate --list`), or its file, relative to the "
+        'configuration file; "none": the generic one. It is copied into the corpus. Not given: the one that an earlier version copied '
+        "into the corpus, else the generic one; never what is only in a user's cache",
         json_schema_extra=since("0.1"),
     )
 
@@ -76,7 +76,7 @@ class EstimateConfig(Section):
         if name == "" or name == AUTO:
             raise ValueError(
                 f'expected the id of a calibration (stemwright calibrate --list), its file, or "none"; got {name!r}: rows must not depend '
-                "on what a machine has"
+                "on the cache of a machine"
             )
         return name
 

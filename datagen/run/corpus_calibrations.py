@@ -1,10 +1,10 @@
-"""The calibration of a corpus: which one its levels are by is said by its configuration, and the corpus carries it.
+"""The calibration of a corpus: its configuration names it, and the corpus contains it.
 
 The key ``estimate.calibration`` names it, by its id or its file; nothing is ever taken from a user's cache that is not named. So one
 configuration gives the same rows on every machine, or an error that says what is missing. The first estimate copies what is named into
-the corpus, and writes its id into the configuration in place of a path: from then on the corpus has all it needs, wherever it is, and a
-file that is made again under the same name changes nothing. A corpus without the key uses the calibrations that it carries, of which
-a new one has none: earlier versions copied those of the cache, and such corpora keep their rows.
+the corpus, and writes its id into the configuration in place of a path: from then on the corpus needs nothing else, on any machine, and a
+later file of the same name changes nothing. A corpus without the key uses the calibrations in its folder. A new one has none there;
+earlier versions copied those of the cache, and such corpora keep their rows.
 
 Conventions
     Whether stems are those of a calibration's separator is seen by their cache key: it is over the track and the identity of the
@@ -42,7 +42,7 @@ Rows = Callable[[], Iterable[tuple[Track, Stem]]]  # gives one stem of each trac
 
 
 def of_corpus(corpus: Corpus) -> CorpusCalibrations:
-    """What the levels of a corpus are by. Raises CorpusError where its configuration names what is not here."""
+    """The calibrations for the levels of a corpus. Raises CorpusError where its configuration names one that is not on this machine."""
     if corpus.config.estimate.calibration is None:
         return CorpusCalibrations(carried_by(corpus))
     found = named(corpus, corpus.config)
@@ -50,10 +50,10 @@ def of_corpus(corpus: Corpus) -> CorpusCalibrations:
 
 
 def carried_by(corpus: Corpus) -> list[KeptCalibration]:
-    """The calibrations in the folder of a corpus. Raises CorpusError where one cannot be read: without it levels would be others."""
+    """The calibrations in the folder of a corpus. Raises CorpusError where one cannot be read: without it levels would change."""
     place = place_of_calibrations(corpus.folder)
     if found := damaged_in(place):
-        raise CorpusError(f"{damage(found[0])}. Without it, levels are others; for generic ones: {KEY} = {NONE!r}")
+        raise CorpusError(f"{damage(found[0])}. Without it levels would change; for generic ones: {KEY} = {NONE!r}")
     return kept_calibrations(place)
 
 
@@ -70,7 +70,7 @@ def named(corpus: Corpus, config: Config) -> KeptCalibration | None:
 
 
 def check_named(corpus: Corpus, config: Config) -> None:
-    """Raises UsageError, before anything is separated, where a configuration names a calibration that is not here or to another model."""
+    """Raises UsageError, before anything is separated, where a configuration names a calibration that is missing or to another model."""
     found = named(corpus, config)
     if found is not None:
         check_separates(config, found.origin, found.id)
@@ -108,10 +108,10 @@ def _identities(identity: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def settle(corpus: Corpus, rows: Rows, *, alone: bool) -> tuple[str, ...]:
-    """Takes what the configuration names into the corpus, and checks that it is to the separator of all stems that were separated.
+    """Copies the calibration that the configuration names into the corpus, and checks that it is to the separator of all separated stems.
 
-    ``alone``: no share of the corpus is at work beside this one, and a path in the configuration is replaced by its id. Returns what is
-    to be said. Raises CorpusError.
+    ``alone``: no other share of the corpus is at work; a path in the configuration is then replaced by the id. Returns notes for the user.
+    Raises CorpusError.
     """
     found = named(corpus, corpus.config)
     if found is None:
@@ -126,11 +126,11 @@ def settle(corpus: Corpus, rows: Rows, *, alone: bool) -> tuple[str, ...]:
         keep(found, place)
     if alone and is_file(str(corpus.config.estimate.calibration)):
         corpus.create(with_calibration(corpus.config, found))
-    return () if carried else (f"levels are by the calibration {found.id} to {model_of(found.origin)}, which the corpus now carries",)
+    return () if carried else (f"levels use the calibration {found.id} to {model_of(found.origin)}, which was copied into the corpus",)
 
 
 def _unused(corpus: Corpus, rows: Rows) -> tuple[str, ...]:
-    """That the user has a calibration to the stems of a corpus that names none; by its first track that was separated."""
+    """Notes on calibrations of the user that fit the stems of a corpus which names none; by its first separated track."""
     carried = {each.key for each in carried_by(corpus)}
     own = [each for each in kept_calibrations(place_of_calibrations()) if each.key not in carried]
     first = next((row for row in rows() if row[1].origin != REFERENCE_ORIGIN), None) if own else None
@@ -147,7 +147,7 @@ def with_calibration(config: Config, found: KeptCalibration) -> Config:
 
 
 def carry(corpus: Corpus, found: KeptCalibration) -> str:
-    """Puts a calibration into a corpus and names it in its configuration: the next estimate uses it. Returns its file."""
+    """Copies a calibration into a corpus and names it in the configuration: the next estimate uses it. Returns its file."""
     with corpus.locked():
         path = keep(found, place_of_calibrations(corpus.folder))
         corpus.create(with_calibration(corpus.config, found))

@@ -50,7 +50,7 @@ def sentence_on_parts(parts_origin: str) -> str:
 
 
 def sentence_on_calibration(basis: Basis, origin: str, songs: int, without: Sequence[str] = ()) -> str:
-    """What intervals of separated stems rest on: so many songs of the user's, or what is true of separators in general; "" for others.
+    """What intervals of separated stems are fitted to: songs of the user, or separators in general; "" for stems that are not separated.
 
     ``without`` names stems that none of those songs has.
     """

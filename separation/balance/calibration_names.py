@@ -1,8 +1,8 @@
-"""How a calibration is named: by its id, by the file that it is kept in, or that there is to be none.
+"""How a calibration is named: by its id, by its file, as ``auto``, or as ``none``.
 
-What is in a user's cache is on one machine only, so the rows of a corpus never follow from it: they are by the generic calibration
-unless the configuration names another, and an id says what is in a calibration, wherever it is. ``auto``, the user's own calibration to the
-separator in use, is for what is only looked at: a balance, whose screen and rows say which one it was.
+A user's cache is on one machine only, so the rows of a corpus never depend on it: they use the generic calibration unless the configuration
+names another, and the id is a hash of the constants. ``auto``, the user's own calibration to the separator in use, is for results that no
+corpus keeps: a balance, whose output says which one was used. ``none`` is the generic calibration.
 
 Conventions
     An id is 16 hex digits; a file of such a name is given with its folder, ``./0123456789abcdef``.

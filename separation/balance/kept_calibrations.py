@@ -5,9 +5,9 @@
 Conventions
     The key of a separator is over what determines its stems: the checksums of its weights, or its name and version; not the precision and
     the schedule of segments, which change levels by less than is fitted. A calibration of other weights is never taken.
-    The id of a calibration is over its separator and all its constants: a file whose id is another was edited, and is none.
-    A file in the cache that is none of ours, or damaged, is no calibration: the generic one is used, as without it. One that is named, by
-    its id or its path, is used or refused.
+    The id of a calibration is over its separator and all its constants: a file with another id was edited, and is not used.
+    A file in the cache that is damaged, or no calibration, is ignored: the generic one is used. One that is named, by its id or its path,
+    is used or refused.
 """
 
 from __future__ import annotations
@@ -90,18 +90,18 @@ def place_of_calibrations(corpus: Path | None = None) -> Path:
 def keep(found: KeptCalibration, folder: Path) -> Path:
     """Writes a calibration into a folder; an earlier one of the same separator is replaced. Returns its file.
 
-    Raises UsageError where there is a file in its place that is no whole calibration: it may be of a newer version.
+    Raises UsageError where a file that cannot be read has its place: it may be of a newer version.
     """
     make_folder(folder)
     path = folder / f"{found.key}.json"
     if path in damaged_in(folder):
-        raise UsageError(f"{damage(path)}; nothing was written over it")
+        raise UsageError(f"{damage(path)}; it was not overwritten")
     write_bytes(path, (found.model_dump_json(indent=1) + "\n").encode())
     return path
 
 
 def read_calibration(path: Path) -> KeptCalibration | None:
-    """The calibration in a file that is named by its key, as ``keep`` names it; None where there is none, or nothing whole."""
+    """The calibration in a file that is named by its key, as ``keep`` names it; None where there is none, or it was damaged or edited."""
     found = calibration_in(path)
     return found if found is not None and found.key == path.stem else None
 
@@ -112,12 +112,12 @@ def damaged_in(folder: Path) -> list[Path]:
 
 
 def damage(path: Path) -> str:
-    """What is wrong with such a file, and what to do."""
-    return f"{path} is no calibration of this version: damaged, edited or made by a newer stemwright. Put it right, or move it away"
+    """What is wrong with a file of ``damaged_in``, and what to do."""
+    return f"{path} is no calibration of this version: damaged, edited or made by a newer stemwright. Restore it, or move it elsewhere"
 
 
 def calibration_in(path: Path) -> KeptCalibration | None:
-    """The calibration in a file of any name; None where there is none, or nothing whole."""
+    """The calibration in a file of any name; None where there is none, or it was damaged or edited."""
     try:
         file = regular(path)
         if file.stat().st_size > LONGEST_BYTES:
@@ -150,13 +150,13 @@ def kept_calibrations(folder: Path) -> list[KeptCalibration]:
 
 
 def named_calibration(name: str, folders: Sequence[Path]) -> KeptCalibration:
-    """The calibration of an id, in the first folder that has it, or in a file. Raises UsageError, saying how to have one, where there is
+    """The calibration of an id, in the first folder that has it, or in a file. Raises UsageError, which says how to get one, where there is
     none."""
     if is_file(name):
         found = calibration_in(Path(name))
         if found is None:
-            why = "is not a whole one: was it edited?" if Path(name).is_file() else "is no file"
-            raise UsageError(f"expected none, the id of a calibration or its file; got {name!r}, which {why} {_how_to_have_one()}")
+            why = "was damaged or edited" if Path(name).is_file() else "is no file"
+            raise UsageError(f"expected none, the id of a calibration or its file; got {name!r}, which {why}. {_how_to_have_one()}")
         return found
     kept = [each for folder in folders for each in kept_calibrations(folder)]
     chosen = next((each for each in kept if each.id == name), None)
@@ -168,8 +168,8 @@ def named_calibration(name: str, folders: Sequence[Path]) -> KeptCalibration:
 
 def _how_to_have_one() -> str:
     return (
-        "Where it was made, `stemwright calibrate --list --json` has its path: copy that file and name it. Or make one, which has an id of "
-        "its own: stemwright calibrate MULTITRACKS --model NAME"
+        "On the machine that made it, `stemwright calibrate --list --json` has its path: copy that file and name it. Or make a new one, "
+        "which has another id: stemwright calibrate MULTITRACKS --model NAME"
     )
 
 
@@ -186,11 +186,11 @@ def calibration_of(origin: str, key: str, name: str = AUTO) -> Calibration:
 
 
 def to_another(calibrated: str, origin: str) -> str:
-    """That a calibration is to a separator, which is not the one of an origin; and what to do."""
+    """The end of a sentence: that a calibration is to one separator and the stems are by another, and what to do."""
     weights = ", of other weights or versions" if model_of(calibrated) == model_of(origin) else ""
     return (
-        f"to {model_of(calibrated)}{weights}, and the stems are separated by {model_of(origin) or origin}; name one to it (stemwright "
-        "calibrate --list), or none"
+        f"to {model_of(calibrated)}{weights}, but the stems are separated by {model_of(origin) or origin}; name a calibration to that "
+        "(stemwright calibrate --list), or none"
     )
 
 

@@ -112,8 +112,8 @@ class Calibration:
     that leave much of the mixture to no stem: the cross-energies of all stems are then raised by one factor, so that their sum is the
     mixture's energy, as it is for uncorrelated sources. With a ``closure_share`` an interval is at least as wide as ``closure_margin``.
     ``image`` is for pan, width and the share of the time in which a stem plays; ``basis`` says what levels of this kind are called.
-    ``absent_stems`` are other such levels of single stems, (name, level). ``leak`` is the share of the mixture that is taken out of the
-    stems before anything is measured (``stemwright.separation.balance.measure.without_leak``).
+    ``absent_stems`` are levels instead of ``absent_lu`` for single stems, (name, level). ``leak`` is the share of the mixture that is
+    subtracted from the stems before anything is measured (``stemwright.separation.balance.measure.without_leak``).
     ``correction`` is added to the points of stems, ``rest_correction`` to those of everything but a stem. ``id`` says which calibration to
     one separator it is ("" for the ones here), ``songs`` on how many it was made.
     """
@@ -137,7 +137,7 @@ class Calibration:
     absent_stems: tuple[tuple[str, float], ...] = ()
 
     def without(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Those of some stems that no song of this calibration to one separator has: their levels are corrected as those of all are."""
+        """Which of these stems no song of this calibration has: their levels are corrected as those of all stems are on average."""
         known = {name for name, *_ in self.correction.stems}
         return tuple(name for name in names if name != RESIDUAL and name not in known) if self.id else ()
 

@@ -216,11 +216,11 @@ def left_share(mixture: Array, cross: Array) -> float:
 
 
 def without_leak(energies: Energies, leak: float, stems: NDArray[np.bool_]) -> Energies:
-    """The energies of stems out of which a share of the mixture is taken that leaks into all of them alike.
+    """The energies of stems after subtracting the share of the mixture that leaks into all of them alike.
 
-    Each of the S stems (``stems`` says which rows are some: a residual is none) is taken for (1 - leak) s + leak / S x, x the mixture, and
-    made s again: their sum stays what it was. Exact, since all of it is sums of products: <s - f x, x> and |s - f x|² follow from those of
-    s. Images stay those of the stems as given.
+    Each of the S stems is modelled as (1 - leak) s + (leak / S) x with the mixture x, and s is recovered; the sum of the stems does not
+    change. ``stems`` marks their rows: a residual is not one. No audio is needed: <s - f x, x> and |s - f x|² follow from the energies.
+    Images stay those of the stems as given.
     """
     if not leak or not stems.any():
         return energies
@@ -297,7 +297,7 @@ def balances_of(
 
 
 def _as_given(stem: StemBalance, energies: Energies, number: int, mixture_lufs: float) -> StemBalance:
-    """A stem with its loudness as it was given, with what leaks into it, and what it shares with the mixture then."""
+    """A stem with the loudness and the cross-energy of the audio as given, leak included."""
     own, cross = (
         gated_loudness(np.maximum(window_means(sums, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0], 0.0))
         for sums in (energies.own[number], energies.cross[number])

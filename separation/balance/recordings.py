@@ -38,9 +38,9 @@ Hear: TypeAlias = Callable[[Audio, int], Music]  # receives the mixture and its 
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked of recordings beside their balance: ``keep`` receives the separated stems, ``hear`` the mixture, for what it is as
-    music. ``calibration`` names what levels of separated stems are by (``stemwright.separation.balance.calibration_names``)."""
+class RecordingOptions:
+    """How recordings are measured: ``keep`` receives the separated stems, ``hear`` the mixture, to find sections, tempo and key.
+    ``calibration`` names the one for levels of separated stems (``stemwright.separation.balance.calibration_names``)."""
 
     keep: Keep | None = None
     hear: Hear | None = None
@@ -51,7 +51,7 @@ class Asked:
         return calibration_of(made.origin, made.key, self.calibration)
 
 
-NOTHING_ELSE = Asked()
+DEFAULTS = RecordingOptions()
 
 
 def title_of(path: Path, folders: int = 0) -> str:
@@ -76,7 +76,7 @@ def measure_recording(
     *,
     stems: Path | Files | None = None,
     on_share: Callable[[float], None] | None = None,
-    asked: Asked = NOTHING_ELSE,
+    options: RecordingOptions = DEFAULTS,
 ) -> TrackBalance:
     """The balance of one recording: with the given ``stems``, a folder or files, or with its own where it is a folder, else by the
     separator.
@@ -88,29 +88,29 @@ def measure_recording(
     not here or to another separator, and ValueError as ``measure_track`` and ``multitrack_files`` do.
     """
     if stems is not None or path.is_dir():
-        return _measure_own(path, stems, asked, separator)
+        return _measure_own(path, stems, options, separator)
     made = SavedStems({}, separator.origin, separator.sample_rate or 0, 0, key_of(separator))
-    _ = asked.calibration_to(made)  # says that it cannot be used before anything is separated
+    _ = options.calibration_to(made)  # raises before anything is separated
     mixture, sample_rate = load_song(path)
     heard = {"on_share": on_share} if on_share else {}  # a third-party separator may not take it
     separated = finite_stems(separator.separate(mixture, sample_rate, **heard), mixture, separator)
     rate = separator.sample_rate or sample_rate
-    if asked.keep is not None:
-        asked.keep(path, separated, rate, made.origin, made.key)
-    found = _measure_separated(path, resample(mixture, sample_rate, rate), separated, replace(made, sample_rate=rate), asked)
+    if options.keep is not None:
+        options.keep(path, separated, rate, made.origin, made.key)
+    found = _measure_separated(path, resample(mixture, sample_rate, rate), separated, replace(made, sample_rate=rate), options)
     return replace(found, parts_origin=getattr(separator, "parts_origin", ""))
 
 
-def _measure_separated(path: Path, mixture: Audio, stems: dict[str, Audio], made: SavedStems, asked: Asked) -> TrackBalance:
+def _measure_separated(path: Path, mixture: Audio, stems: dict[str, Audio], made: SavedStems, options: RecordingOptions) -> TrackBalance:
     """Of separated stems, at the rate of ``made``, which says by which separator they were made."""
     sample_rate, origin = made.sample_rate, made.origin
-    calibration = asked.calibration_to(made)
+    calibration = options.calibration_to(made)
     parts = {name: audio for name, audio in stems.items() if OF_STEM in name}  # of stems that were taken apart
     whole = {name: audio for name, audio in stems.items() if name not in parts}
     found = measure_track(title_of(path), mixture, whole, sample_rate, calibration=calibration)
     if parts:
         found = replace(found, stems=_beneath(found.stems, measure_balance(mixture, parts, sample_rate)))
-    return replace(found, origin=origin, path=str(path), music=asked.hear(mixture, sample_rate) if asked.hear else None)
+    return replace(found, origin=origin, path=str(path), music=options.hear(mixture, sample_rate) if options.hear else None)
 
 
 def _beneath(stems: dict[str, StemBalance], parts: dict[str, StemBalance]) -> dict[str, StemBalance]:
@@ -122,16 +122,20 @@ def _beneath(stems: dict[str, StemBalance], parts: dict[str, StemBalance]) -> di
     return found
 
 
-def _measure_own(path: Path, stems: Path | Files | None, asked: Asked, separator: Any) -> TrackBalance:
+def _measure_own(path: Path, stems: Path | Files | None, options: RecordingOptions, separator: Any) -> TrackBalance:
     song, files = (path, stems) if isinstance(stems, Mapping) else multitrack_files(path, stems)
     if (saved := saved_stems(files)) is not None:
         mixture, sample_rate = load_song(song)
-        return _measure_separated(song, resample(mixture, sample_rate, saved.sample_rate), saved.load(mixture, sample_rate), saved, asked)
+        return _measure_separated(song, resample(mixture, sample_rate, saved.sample_rate), saved.load(mixture, sample_rate), saved, options)
     if hasattr(separator, "of_song"):
         mixture, sample_rate = load_song(song)
         made = SavedStems({}, separator.origin, sample_rate, 0, key_of(separator))
-        return _measure_separated(song, mixture, separator.of_song(song, mixture, sample_rate), made, asked)
-    unused = () if asked.calibration in (AUTO, NONE) else ("the calibration is unused: it is for separated stems, and these were given",)
+        return _measure_separated(song, mixture, separator.of_song(song, mixture, sample_rate), made, options)
+    unused = (
+        ()
+        if options.calibration in (AUTO, NONE)
+        else ("the calibration was not used: it is for separated stems, and the song has its own",)
+    )
     own = load_own(song, files)
     found = own.findings
     balances, basis = given_balance(own.mixture, own.stems, own.sample_rate)
@@ -148,7 +152,7 @@ def _measure_own(path: Path, stems: Path | Files | None, asked: Asked, separator
         origin=REFERENCE_ORIGIN if basis == MEASURED else "",
         path=str(song),
         course=mixture_course(own.mixture, own.sample_rate),
-        music=asked.hear(own.mixture, own.sample_rate) if asked.hear else None,
+        music=options.hear(own.mixture, own.sample_rate) if options.hear else None,
     )
 
 

@@ -5,8 +5,8 @@
 
 Levels: the error of the point of ``base`` is explained by a ``Correction``, found by ridge regression: each weight is shrunk towards 0 by
 how large it usually is, so that few songs change little, and outliers count less. Where the correction does not help songs that it was
-not fitted to, there is none. Intervals are those of ``base``, widened until they hold for songs that they were not fitted to, together with
-one for which the interval of ``base`` is right, as an order statistic that holds for one more needs it.
+not fitted to, there is none. Intervals are those of ``base``, scaled until they contain the true levels of songs that they were not fitted
+to, and of one more stem, which the interval of ``base`` just contains: conformal prediction, whose rank counts the stem to come.
 
 Conventions
     Levels are in LU. A song is either fitted to or judged, with all its stems. Nothing is drawn at random.
@@ -49,11 +49,9 @@ USUAL_OF_STEM = (1.0, 0.3)  # of the further offset and share of the gap of one 
 LEAST_NOISE_LU, HUBER, ROUNDS = 0.1, 1.5, 8  # errors beyond HUBER times the noise count less; rounds of reweighting
 SPREADS = (0.3, 3.0)  # bounds of how many times as wide a stem's intervals are as those of all stems
 LEAST_LU = 0.1  # half an interval at no gap, in units of the base's width
-CHANCE = 0.5  # standard errors by which a correction or a leak must gain: 1 misses leaks that nine masks have, 0 takes some that are none
-PSEUDO = 5  # rows that are as the base expects them, by which spreads of single stems and pans are drawn to it
-PSEUDO_LEVELS = (
-    1  # the same for intervals of levels: one more leaves them too wide (92 % of 74 levels by nine masks hold with 5, 82 % with 1)
-)
+CHANCE = 0.5  # standard errors by which a correction or a leak must gain: with nine masks 1 misses leaks, and 0 finds some that are none
+PSEUDO = 5  # rows as the base expects them, which shrink spreads of single stems, and pans, towards it
+PSEUDO_LEVELS = 1  # the same for intervals of levels: with 5 they contain 92 % of 74 levels by nine masks, with 1 82 %
 SIDE = 0.9  # the share of true levels above the lower end, and of those below the upper one: 80 % are between
 PAN_USUAL, LEAST_PAN_NOISE, FEWEST_PANS = (0.5, 0.3), 0.02, 10
 PAN_FACTORS = np.geomspace(0.25, 8.0, 41)
@@ -83,7 +81,7 @@ def check_enough(rows: Sequence[StemRow]) -> None:
     songs = len({row.song for row in present})
     if songs < FEWEST_SONGS or len(present) < FEWEST_STEMS:
         silent = len({row.song for row in rows if row.true_lu > ABSENT_LU and not math.isfinite(row.plain.naive_lu)})
-        said = f"; in {silent} of them stems that are there were separated as silence" if silent else ""
+        said = f"; in {silent} of them stems that are present were separated as silence" if silent else ""
         raise TooFewSongsError(
             f"expected at least {FEWEST_SONGS} songs with {FEWEST_STEMS} stems in all that the model separates, to leave one out and judge "
             f"it by the others; got {songs} with {len(present)}, of {len({row.song for row in rows})} that were measured{said}. From about "
@@ -217,7 +215,7 @@ def corrections_left_out(levels: LevelColumns, base: Calibration) -> tuple[Corre
 
 
 def missed_by(levels: LevelColumns, base: Calibration, parts: Parts) -> Array:
-    """How far the points of songs that are left out are off, [N], each by the correction of the others."""
+    """The errors of the points of songs that are left out, [N], each with the correction of the others."""
     missed = np.zeros_like(levels.true)
     for out, correction in parts:
         some = levels.some(out)
@@ -226,13 +224,13 @@ def missed_by(levels: LevelColumns, base: Calibration, parts: Parts) -> Array:
 
 
 def errors_left_out(levels: LevelColumns, base: Calibration, parts: Parts) -> dict[str, float]:
-    """The mean square of what ``missed_by`` gives, of each song: that of the figures that are shown."""
+    """The mean square of ``missed_by`` for each song, as the figures that are shown have it."""
     squares, songs = missed_by(levels, base, parts) ** 2, np.array(levels.songs)
     return {song: float(np.mean(squares[songs == song])) for song in dict.fromkeys(levels.songs)}
 
 
 def is_better(errors: Mapping[str, float], others: Mapping[str, float]) -> bool:
-    """Whether mean squares of songs are smaller than others, in all and by more than chance: roots of them by CHANCE standard errors."""
+    """Whether mean squares by song are smaller than others: their sum, and the mean of their roots by more than CHANCE standard errors."""
     both = np.array([(others[song], errors[song]) for song in errors if song in others]).reshape(-1, 2)
     gain = np.sqrt(both[:, 0]) - np.sqrt(both[:, 1])
     smaller = float(both[:, 1].sum()) < float(both[:, 0].sum())
@@ -240,13 +238,13 @@ def is_better(errors: Mapping[str, float], others: Mapping[str, float]) -> bool:
 
 
 def fit_leak(rows: Sequence[StemRow], base: Calibration) -> float:
-    """The share of the mixture that leaks into all stems: that with which songs that are left out are best, 0 unless they clearly are."""
+    """The share of the mixture that leaks into all stems: the one with the least error of songs left out; 0 unless it is clearly less."""
     known = LEAKS if all(row.unleaked for row in rows) else ()
     errors: dict[float, dict[str, float]] = {}
     for leak in (0.0, *known):
         levels = levels_of([row.at(leak) for row in rows], base)
         if leak and len(levels.names) < len(levels_of(rows, base).names):
-            break  # nothing would be left of a stem that is there
+            break  # nothing would be left of a stem that is present
         errors[leak] = errors_left_out(levels, base, corrections_left_out(levels, base)[1])
     best = min(errors, key=lambda leak: sum(errors[leak].values()))
     return best if is_better(errors[best], errors[0.0]) else 0.0
@@ -274,14 +272,14 @@ def spreads_of(correction: Correction, names: Sequence[str]) -> Array:
 
 
 def factor_of(excess: Array, gap: Array, margin: Margin, each: int) -> float:
-    """How many times as wide a margin has to be for SIDE of the excesses [N] to stay below it; ``each`` of them count as one."""
+    """How many times as wide a margin has to be for SIDE of the excesses [N] to stay below it; so many as ``each`` count as one."""
     units = excess / (margin.at(gap) + LEAST_LU)
     needed = np.sort(np.concatenate([np.maximum(units, 0.0), np.ones(PSEUDO_LEVELS * each)]))
     return float(needed[min(math.ceil(SIDE * (needed.size + each)), needed.size) - 1])
 
 
 def fitted_margins(missed: Array, gap: Array, low: Margin, high: Margin, each: int = 1) -> tuple[Margin, Margin]:
-    """The margins for points that are off by ``missed`` [N], of songs that were left out; ``each`` of one stem say as much as one."""
+    """The margins for points that are off by ``missed`` [N], of songs left out; so many as ``each``, of one stem, count as one."""
     return tuple(  # type: ignore[return-value]
         _rounded(margin.times(factor_of(excess, gap, margin, each), LEAST_LU)) for excess, margin in ((missed, low), (-missed, high))
     )

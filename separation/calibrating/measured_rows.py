@@ -39,7 +39,7 @@ Array = NDArray[np.floating]
 AUDIBLE_LU = -25.0  # a window in which a stem is softer says little about its trajectory
 WINDOW_STEP_HOPS = 100  # windows a second apart: nearer ones repeat each other
 MOST_WINDOWS = 300  # of a stem, evenly spread over a long recording
-LEAKS = (0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)  # shares of the mixture that may leak into stems, which a calibration chooses from
+LEAKS = (0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)  # shares of the mixture that leak into stems, from which a calibration chooses
 
 
 class SeparatedLevels(NamedTuple):
@@ -53,7 +53,7 @@ class SeparatedLevels(NamedTuple):
 
 @dataclass(frozen=True)
 class Unleaked:
-    """What the stems of a song say once a leak is taken out of them, as the columns of ``StemRow``."""
+    """What is measured of a stem after a leak is subtracted from all stems, as the columns of ``StemRow``."""
 
     plain: SeparatedLevels
     raised: SeparatedLevels
@@ -66,7 +66,7 @@ class StemRow:
     """One stem of one song. ``true_lu`` is -inf where the song has no such stem.
 
     ``plain`` levels are by the cross-energy as it is, ``raised`` ones by ``factor`` times it, so that all stems together have the mixture's
-    energy. ``share`` is 1 over the number of stems, ``unleaked`` what they say without each of LEAKS. ``pan`` is that of the separated
+    energy. ``share`` is 1 over the number of stems, ``unleaked`` what is measured without each of LEAKS. ``pan`` is that of the separated
     stem; with ``shared_pan``, ``mixture_width`` as in ``image_intervals.Seen``; None where there is no pan.
     """
 
@@ -88,7 +88,7 @@ class StemRow:
     unleaked: tuple[Unleaked, ...] = ()
 
     def at(self, leak: float) -> StemRow:
-        """The row once a leak, one of LEAKS or 0, is taken out of the stems. Raises ValueError for another."""
+        """The row after a leak, one of LEAKS or 0, is subtracted from the stems. Raises ValueError for another."""
         if not leak:
             return self
         found, part = self.unleaked[LEAKS.index(leak)], leak * self.share
@@ -195,7 +195,7 @@ def _row(song: str, name: str, number: int, energies: tuple[Energies, Energies],
 
 
 def _said(energies: Energies, number: int, mixture_lufs: float) -> Unleaked:
-    """What the stems say of the levels of one of them."""
+    """The levels of one stem, and what all stems leave of the mixture."""
     own, cross, whole = (_momentary(sums, energies) for sums in (energies.own[number], energies.cross[number], energies.mixture))
     factor = closing_factor(energies.mixture, energies.cross)
 

@@ -4,8 +4,8 @@ Conventions
     Songs are found as the catalog finds them, in any layout; those without a mixture are the sum of their files. A file is a part of the
     stem that it is named after, else of the one that its instrument belongs to (drums, bass, vocals, other). A song is refused, with the
     reason, where a file is a sum of others (accompaniment) and no stem of the separator, and where its files do not sum to its mixture.
-    What a song gives is kept in the cache by the checksums of its files, whatever they are called, and the key of the separator: a
-    calibration that was stopped goes on where it was, and songs that are added later are all that is separated.
+    The rows of a song are kept in the cache by the checksums of its files, whatever their names, and the key of the separator: a
+    calibration that was stopped resumes, and of songs that are added later only those are separated.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def title_of_song(song: Candidate) -> str:
 
 
 def song_facts(songs: Path, song: Candidate, separator: Separating | ReadyStems) -> dict[str, Any]:
-    """What the rows of a song depend on: its sound, and which of it is which stem; not what its files are called.
+    """What the rows of a song depend on: its audio, and which file is which stem; not the names of the files.
 
     ``mixture`` is the checksum of the mixture. Raises Refused, as ``stems_of_files``.
     """

@@ -29,7 +29,7 @@ ALL = "all"
 class Judged:
     """True levels [N] of stems, what was estimated of them with its interval, and the stem and song of each.
 
-    ``lost``: a stem that is there and that a balance would call not present; its error counts nevertheless.
+    ``lost``: a stem that is present and that a balance would call not present; its error counts nevertheless.
     """
 
     true: Array
@@ -41,7 +41,7 @@ class Judged:
     lost: NDArray[np.bool_]
 
     def figures(self, name: str = ALL) -> dict[str, float | int | None]:
-        """RMSE, largest error (signed), coverage and mean width of the intervals, how many are lost, of one stem or all."""
+        """RMSE, largest error (signed), coverage and mean width of the intervals, and the number that is lost, of one stem or all."""
         some = np.array([name in (ALL, each) for each in self.names], dtype=bool)
         if not some.any():
             return {"rmse_lu": None, "worst_lu": None, "coverage": None, "width_lu": None, "lost": 0}

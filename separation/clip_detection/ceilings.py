@@ -86,7 +86,7 @@ def _near(one: FoundCeiling, other: FoundCeiling, distance: float) -> bool:
 def _exact(levels: list[list[Levels]]) -> list[list[Piles]]:
     """The exact ceilings of each channel and polarity, of clipping and of something else.
 
-    Where flat tops of all of them tell a limiter without look-ahead, every one is of something else, everywhere.
+    Where the flat tops of all together are those of a limiter without look-ahead, all ceilings count as something else.
     """
     exact = [[exact_ceilings(one) for one in both] for both in levels]
     polarities = [

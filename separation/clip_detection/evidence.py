@@ -4,10 +4,10 @@ An exact copy (also after a gain, or rounded) has its clipped samples at one lev
 samples than the windows below (``PILE``), in pairs rather than alone (a limiter with look-ahead touches its ceiling with single samples,
 ``PAIRED``), and few of the pairs within 16 such widths are outside it (the top of a smooth wave, even one of constant height, has
 sqrt(1 / 16) of them there; ``FLAT``). A limiter without look-ahead cuts the rising half of a top as flat as a clipper does, and counts as
-one unless its flat tops tell (``rounds_off``): they begin as steep as the sound was and end round, in both polarities; those of a clipper
-begin and end alike, or differ one way above and the other way below, as the wave does. In white noise, whose clipped samples are single,
-they follow one another as chance has it; a limiter's do not within its look-ahead (``CLOSE``). In bursts of noise over tones (drum
-machines) they do as well, and it is the tops at the ceiling that are as sharp as noise's.
+one unless the shape of its flat tops shows it (``rounds_off``): they begin as steep as the sound was and end round, in both polarities;
+those of a clipper begin and end alike, or differ in opposite directions above and below, as the wave does. In white noise, whose clipped
+samples are single, they follow one another at random; a limiter's do not within its look-ahead (``CLOSE``). In bursts of noise over tones
+(drum machines) they do as well, and the tops at the ceiling are as sharp as those of noise.
 
 In a copy that was resampled or coded with loss, the tops of clipped waves scatter around the ceiling by a few percent, as those of limited
 waves do, but they are flatter. For each level c and half-width w, against the band (1 - 3 w) c to (1 - w) c below:
@@ -61,9 +61,9 @@ NOISE_CURVATURE = 0.6  # white noise has 1, music 0.01 to 0.5
 BURSTS = 0.15  # of the touching samples soon after another one: limiters with a look-ahead of 0.2 ms have up to 0.07, of 0.5 ms 0
 MOST_IN_BURSTS = 0.4  # of the tops from 0.6 times the ceiling on: of a steady tone that is rounded more are at one level
 MANY_TOUCHING = 10
-NEAR = 1e-3  # of a ceiling: where its flat tops are
+NEAR = 1e-3  # relative to a ceiling: flat tops within it are at the ceiling
 LEAST_ROUNDED = 12  # flat tops that begin steeper than they end
-ROUNDED = 1.6  # of them to the others: of music clipped at 1 and 5 % 0.8 to 1.3, of limited 2 to 10
+ROUNDED = 1.6  # ratio of them to the reverse: 0.8 to 1.3 in music clipped at 1 and 5 %, 2 to 10 in limited music
 LEAST_LEVELS = 8.0  # effective number of levels between silence and ceiling: fewer are those of pulse waves, which look clipped as made
 
 # ---- changed copies

@@ -12,7 +12,7 @@ from typing import Any
 
 from stemwright.manifests.sound.decoding import load_song
 from stemwright.separation.balance.own_stems import Files
-from stemwright.separation.balance.recordings import NOTHING_ELSE, Asked, measure_recording
+from stemwright.separation.balance.recordings import DEFAULTS, RecordingOptions, measure_recording
 from stemwright.separation.balance.track_balance import TrackBalance
 from stemwright.separation.rules.quantities import Heard
 
@@ -23,9 +23,9 @@ def hear_recording(
     *,
     stems: Path | Files | None = None,
     on_share: Callable[[float], None] | None = None,
-    asked: Asked = NOTHING_ELSE,
+    options: RecordingOptions = DEFAULTS,
 ) -> tuple[TrackBalance, Heard]:
     """The balance of a recording, and what rules are measured of; arguments and errors as in ``measure_recording``."""
-    found = measure_recording(path, separator, stems=stems, on_share=on_share, asked=asked)
+    found = measure_recording(path, separator, stems=stems, on_share=on_share, options=options)
     mixture, sample_rate = load_song(Path(found.path))
     return found, Heard(mixture, sample_rate, found.loudness, found.stems)

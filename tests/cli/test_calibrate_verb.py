@@ -216,10 +216,10 @@ def test_a_calibration_that_is_missing_or_to_another_separator_stops_before_any_
     said = json.loads(calibrated(here, "--separator", "loud_bands:Retrained").stdout)
     done = stemwright("estimate", corpus, "--calibration", said["id"], check=False)
     assert done.returncode == 2
-    assert f"{said['id']} is to loud_bands:Retrained, and the stems are separated by loud_bands:Loud" in done.stderr
+    assert f"{said['id']} is to loud_bands:Retrained, but the stems are separated by loud_bands:Loud" in done.stderr
     edited = tmp_path / "edited.json"
     edited.write_text((tmp_path / "cache" / "calibrations" / f"{said['key']}.json").read_text().replace('"offset_lu": ', '"offset_lu": 1'))
-    for name, what in ((edited, "is not a whole one: was it edited?"), (tmp_path / "none.json", "is no file"), ("auto", "must not depend")):
+    for name, what in ((edited, "was damaged or edited"), (tmp_path / "none.json", "is no file"), ("auto", "must not depend")):
         done = stemwright("estimate", corpus, "--calibration", name, check=False)
         assert done.returncode == 2
         assert what in done.stderr
@@ -228,7 +228,7 @@ def test_a_calibration_that_is_missing_or_to_another_separator_stops_before_any_
         "build", tmp_path / "mixtures", tmp_path / "new corpus", "--model", "htdemucs", "--calibration", said["id"], check=False
     )
     assert other.returncode == 2
-    assert "and the stems are separated by htdemucs" in other.stderr
+    assert "but the stems are separated by htdemucs" in other.stderr
     assert not (tmp_path / "new corpus").exists()
 
 
@@ -264,7 +264,7 @@ def test_a_balance_is_by_the_calibration_that_is_named(here, tmp_path):
     assert mine != generic
     done = stemwright("balance", song, "--separator", "loud_bands:Retrained", "--calibration", file, check=False)
     assert done.returncode == 1
-    assert "is to loud_bands:Loud, and the stems are separated by loud_bands:Retrained" in done.stderr
+    assert "is to loud_bands:Loud, but the stems are separated by loud_bands:Retrained" in done.stderr
     rules = json.loads(stemwright("rules", song, *SEPARATOR, "--calibration", "none", "--json", check=False).stdout)["songs"]
     assert rules != json.loads(stemwright("rules", song, *SEPARATOR, "--json", check=False).stdout)["songs"]
 
@@ -385,7 +385,7 @@ def test_where_every_song_is_rejected_the_reasons_are_in_the_json(here, monkeypa
     said = json.loads(done.stdout)
     assert done.returncode == 1
     assert len(said["rejected"]) == 6
-    assert "6 songs gave nothing, for the reasons above" in said["error"]
+    assert "6 songs could not be used, for the reasons above" in said["error"]
 
 
 def test_a_calibration_is_removed_by_its_id(here, tmp_path):
@@ -414,7 +414,7 @@ def test_a_damaged_calibration_in_a_corpus_is_an_error_and_in_the_cache_a_warnin
     assert estimates(corpus) == before
     own.write_bytes(damaged)
     assert f"{own} is no calibration of this version" in stemwright("calibrate", "--list").stderr
-    assert "nothing was written over it" in stemwright("calibrate", here / "songs", *SEPARATOR, check=False).stderr
+    assert "it was not overwritten" in stemwright("calibrate", here / "songs", *SEPARATOR, check=False).stderr
     assert own.read_bytes() == damaged
 
 

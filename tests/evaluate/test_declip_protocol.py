@@ -86,7 +86,7 @@ def test_sound_that_is_clipped_already_is_rejected_with_the_reason(tmp_path):
     found = evaluate(PROTOCOLS["declip"], EvaluationRequest(tmp_path, options=QUICK), tmp_path / "out")
     assert dict(found.rejected) == {
         "a.wav": "nothing to clip: recording is clipped already",
-        "b.wav": "it is silent (below -100 dBFS); expected a recording that sounds",
+        "b.wav": "it is silent (below -100 dBFS); expected sound",
     }
 
 

@@ -218,10 +218,10 @@ def response(sections: Sequence[torch.Tensor], hz: np.ndarray, sample_rate: int)
 
 
 def responses_db(sections: torch.Tensor, hz: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The gain in dB [N, F] of each of the sections [N, 5] by itself, at frequencies [F] in Hz.
+    """The gain in dB [N, F] of each section [N, 5], at frequencies [F] in Hz.
 
-    The squared magnitude of (b0, b1, b2) is (b0 + b1 + b2)² - 4 (b0 b1 + 4 b0 b2 + b1 b2) s + 16 b0 b2 s² with s = sin²(w / 2): without
-    complex numbers, and exact at low frequencies, where the powers of cos(w) cancel.
+    The squared magnitude of (b0, b1, b2) is (b0 + b1 + b2)² - 4 (b0 b1 + 4 b0 b2 + b1 b2) s + 16 b0 b2 s² with s = sin²(w / 2). This form
+    needs no complex numbers, and is exact at low frequencies, where powers of cos(w) would cancel.
     """
     low = np.sin(np.pi * np.asarray(hz) / sample_rate) ** 2
     b0, b1, b2, a1, a2 = sections.detach().numpy().T[..., None]

@@ -68,7 +68,7 @@ def cases(request: EvaluationRequest) -> list[Case]:
 
 
 def _known_songs(calibration: Calibration) -> frozenset[str]:
-    """The titles of the songs that a calibration was made on; none of those that come with the package."""
+    """The titles of the songs that a calibration was made on; empty for those that come with the package."""
     from stemwright.separation.balance.kept_calibrations import kept_calibrations, place_of_calibrations
 
     kept = kept_calibrations(place_of_calibrations()) if calibration.songs else []
@@ -84,13 +84,13 @@ def _calibration(separator: SongSeparator) -> Calibration:
 
 def measure(song: EvaluatedSong, separator: SongSeparator, calibration: Calibration, known: Collection[str] = ()) -> list[Row]:
     """A row for each stem of a song, as ``level_rows``; ``calibration_songs`` is on how many songs the calibration was made,
-    ``calibrated`` whether a song of this title is one of them. Raises Refused where the separator's stems are not the song's.
+    ``calibrated`` whether a song of this title is one of them. Raises Refused where the separator's stems do not match those of the song.
     """
     own = song.load()
     stems = separator.stems(song.title, own.mixture, own.sample_rate)
     try:
         pairs = matched(tuple(own.stems), tuple(stems), separator.name)
-    except UsageError as error:  # multitracks have stems of their own each: the others may fit
+    except UsageError as error:  # each multitrack has stems of its own: others may match
         raise Refused(str(error)) from error
     about = {"calibration_songs": calibration.songs, "calibrated": song.title.rpartition("/")[2] in known}
     rows = level_rows(own.mixture, own.stems, stems, own.sample_rate, calibration, pairs)

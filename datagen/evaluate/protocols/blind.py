@@ -150,7 +150,7 @@ def _figures(rows: Sequence[Row]) -> list[Figure]:
         stems = list(dict.fromkeys(row["stem"] for row in mine))
         for stem in ("all", *(stems if len(stems) > 1 else ())):
             figures += figures_of(f"{effect}, {stem}", [row for row in mine if stem in (row["stem"], "all")])
-    return [each for each in figures if each.value is not None]  # where nothing was answered, the share of answers says so
+    return [each for each in figures if each.value is not None]  # where there is no answer, the share of answers is 0
 
 
 def _of_compression(group: str, rows: Sequence[Row]) -> Iterator[Figure]:

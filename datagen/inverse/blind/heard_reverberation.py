@@ -50,8 +50,8 @@ TIMES = np.log2(0.1) + OCTAVES * np.arange(27)  # edges: 0.1 to 3.7 s
 RATIO_STEP_DB = 2.0
 RATIOS = -8.0 + RATIO_STEP_DB * np.arange(22)  # edges in dB: to 32, and a last bin for no reverberation
 TOLERANCE = 0.25  # of the time, relative
-# Of answers to single channels of tracker songs (synthetic stems) with a confidence of 0.45 to 0.55 there were 42 % (68) right, 0.55 to 0.7
-# 67 % (88), above 97 % (96): of real sounds the lowest were too sure, and said nothing.
+# Right answers for single channels of tracker songs (for synthetic stems): 42 % (68) at confidences of 0.45 to 0.55, 67 % (88) from 0.55 to
+# 0.7, 97 % (96) above. For real sounds the lowest confidences are too high.
 LEAST_CONFIDENCE = 0.55
 DRY_DB = 22.0
 SHORTEST_S = 2.0

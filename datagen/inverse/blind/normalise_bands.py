@@ -12,7 +12,8 @@ Newton steps on the fine spectrum of a result, without rendering; what a compres
 
 Conventions
     Spectra and responses are in dB at ``stemwright.datagen.inverse.blind.features.SPECTRUM_HZ``, [B]. The power in each band of a result is
-    that of groups of fine bins, [B, G]: single bins at low frequencies, ``GROUP_OCTAVES`` at high ones, over which no response bends.
+    summed over groups of fine bins, [B, G]: single bins at low frequencies, ``GROUP_OCTAVES`` at high ones, over which responses hardly
+    change.
     Gains are in dB, [N].
 """
 
@@ -129,7 +130,7 @@ class StemBands:
         return biquads.responses_db(torch.cat([low[None], bells, high[None]]), hz, sample_rate)
 
     def _written(self) -> tuple[Array, Array]:
-        """Places and widths of the bands as settings have them, [N] each."""
+        """Frequencies and Q of the bands, rounded as in settings, [N] each."""
         return np.round(self.hz, 2), np.round(self.q, 3)
 
     def _place(self, index: int) -> tuple[int, str]:

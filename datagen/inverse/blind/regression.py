@@ -8,7 +8,7 @@
     trusted       the answers of least uncertainty, as many as have a mean error within a tolerance when their group is left out, a standard
                   error over groups added: few groups prove little, and the largest number that passes is a lucky one
     detected      numbers that exceed their uncertainty by more than those of rows that are 0 do when their group is left out; of few rows
-                  the largest is no bound, so that one by Student's t is kept as well
+                  the largest is no bound, and one by Student's t holds as well
 
 Conventions
     x is [N, P], y and groups are [N]. A group must not be on both sides of a split (the rows of one song). Standardised features are kept
@@ -18,7 +18,7 @@ Conventions
 References
     Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, equations 2.25, 2.26 and 5.10 to 5.12 (leaving out).
     Vovk, Gammerman and Shafer 2005, Algorithmic Learning in a Random World: the conformal quantile.
-    Hahn and Meeker 1991, Statistical Intervals: the bound for one further value of a normal distribution, by Student's t; as recalled.
+    Hahn and Meeker 1991, Statistical Intervals: the bound for one further value of a normal distribution (Student's t); cited from memory.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ class Regression:
     @property
     def detection_threshold(self) -> float:
         """How many times its uncertainty a number has to be, on the scale of z: a conformal quantile of the rows whose number is 0, the
-        largest of few, and at least the bound that the next of a normal distribution is below, which with few rows is higher. Infinite
-        with fewer than two such rows.
+        largest of few, and at least the prediction bound of one further normal value, which is higher with few rows. Infinite with fewer
+        than two such rows.
         """
         zeros = self.left_out.true == 0.0
         if zeros.sum() < 2:

@@ -7,12 +7,12 @@ Conventions
     ``audio`` is [C, T]; every channel is restored by itself. Clipping at the same ceilings again gives the input. Samples beyond a ceiling
     are not clipped by it, and stay. Where sound was coded after it was clipped (MP3, AAC, OGG), clipped samples scatter around the ceiling:
     those within the scatter are estimated, and the others stay.
-    Where runs of clipped samples are long (basses, sustained drums), frames of an affordable length hold too little between them, and the
-    shape of flat waves cannot be known: estimates of a steep wave are far too high there. A second estimate is made in frames of four times
-    the length; the result is the lower of both and, the more they disagree or the more of the sound is clipped, the more of the expansion,
-    whose peaks are low. Chosen on 18 excerpts of 0.6 s with long runs; on five synthetic basses that were not among them the gain went from
-    -7.8, -4.3, -1.8, 0.0 and 0.8 dB to 3.3, 7.0, 5.2, 7.2 and 5.5 dB: of three up to 1.2 dB below the expansion. It takes up to 10 s of
-    a processor for a second with most samples clipped.
+    Where runs of clipped samples are long (basses, sustained drums), frames of an affordable length have too few samples between them, and
+    estimates can be far too high. A second estimate is made in frames of four times the length; the result is the lower of both, mixed with
+    the expansion, whose peaks are low: the more of it, the more the two disagree or the more of the sound is clipped. Chosen on 18 excerpts
+    of 0.6 s with long runs; for five synthetic basses that were not among them the gain rose from -7.8, -4.3, -1.8, 0.0 and 0.8 dB to 3.3,
+    7.0, 5.2, 7.2 and 5.5 dB; three of these are up to 1.2 dB below the expansion. A second of which most samples are clipped takes up to
+    10 s of processor time.
     Blocks of 1.5 s without a clipped sample are skipped; what is needed besides the result does not grow with the length.
 
 References
@@ -54,11 +54,11 @@ BLOCK_S = 1.5
 READ = 2**20  # samples that are looked at together
 FRAME_S = 0.0232  # 1024 samples at 44.1 kHz, the best single length for most signals
 MOST_WORK = (np.inf, 2e5, 2e5, 6e4)  # multiplications for each sample and round, of each length: where frames need more, they are not used
-LONG_S = 9e-4  # runs of clipped samples, on average, from which an estimate may be far too high
-MOST_IN_PHASES, MOST_PARTS = 8e4, 16  # multiplications for each sample and round; parts that a block is estimated in
+LONG_S = 9e-4  # mean length of runs of clipped samples from which an estimate may be far too high
+MOST_IN_PHASES, MOST_PARTS = 8e4, 16  # multiplications for each sample and round; parts into which a block is split
 NEAR_S = 0.05
-DISAGREEING = (0.25, 0.5), (1.0, 0.3)  # the difference of two estimates over their height beyond the ceiling: their share in the result
-CROWDED = (0.55, 0.7, 0.9), (1.0, 0.3, 0.1)  # the part of the samples within 0.05 s of clipped ones that is clipped: likewise, at most
+DISAGREEING = (0.25, 0.5), (1.0, 0.3)  # difference of two estimates over their height beyond the ceiling -> their share in the result
+CROWDED = (0.55, 0.7, 0.9), (1.0, 0.3, 0.1)  # clipped part of the samples within NEAR_S / 2 of clipped ones -> their share, at most
 MOST = 8.0  # times the ceiling: the largest estimate
 
 
@@ -170,16 +170,16 @@ def _gaussian(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task
 
 
 def _mean_run(signs: NDArray[np.int8]) -> float:
-    """How many samples clipped ones have around them that are clipped as well, themselves included: the mean over clipped samples."""
+    """The length of the run of clipped samples that a clipped sample is in: the mean over clipped samples."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], signs, [0]])))
     lengths = np.diff(edges)[signs[edges[:-1]] != 0] if len(edges) else np.zeros(0)
     return float((lengths.astype(np.float64) ** 2).sum() / max(lengths.sum(), 1))
 
 
 def _in_phases(block: Clipped, length: int) -> Array:
-    """An estimate in frames of so many samples: where these are too costly, of every 2nd, 4th, 8th or 16th sample, each such part apart.
+    """An estimate in frames of so many samples: where these are too costly, of every 2nd, 4th, 8th or 16th sample, each part by itself.
 
-    Clipping is of each sample, so that every part is a clipped signal as well; what is above its band is aliased, and as sparse as before.
+    Clipping acts on single samples, so each part is a clipped signal as well; what is above its band is aliased, and as sparse as before.
     """
     cost, parts = work(block, length), 1
     while parts < MOST_PARTS and cost / parts**2 > MOST_IN_PHASES * len(block.samples):
@@ -193,7 +193,7 @@ def _in_phases(block: Clipped, length: int) -> Array:
 
 
 def _cautious(block: Clipped, sample_rate: int, estimates: Sequence[Array], expanded: Array) -> Array:
-    """The lower of two estimates, and the more of the expansion the more they disagree, or the more of the sound is clipped."""
+    """The lower of two estimates, mixed with more of the expansion the more they disagree or the more of the sound is clipped."""
     clipped = block.signs != 0
     one, other = (np.abs(each) - block.bounds for each in estimates)
     height = float(one[clipped] @ one[clipped])

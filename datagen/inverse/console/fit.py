@@ -95,7 +95,8 @@ def fit_console(
     the bus has no effects. Returns the ``Console``: ``chains`` by stem, ``bus``, ``error_db``, ``rows()`` with each setting and its
     confidence, and ``mix(stems, sample_rate)``. A pruned effect that is among ``unclear`` of its chain may have been used all the same.
     Raises ValueError for shapes that differ, a silent mixture, only silent stems, NaN, unknown effects, and a ``send`` or ``ride_s`` that
-    is none of these, does not reach to the end of the mixture, or is beside effects of the bus; for a ``send`` beside a room in a chain.
+    is none of these, does not reach to the end of the mixture, or is combined with effects of the bus; and for a ``send`` with a room in
+    a chain.
 
     >>> import numpy, stemwright as sw
     >>> vocals, drums = numpy.random.default_rng(0).normal(0, 0.1, (2, 2, 44_100))

@@ -54,7 +54,7 @@ class Feed(enum.Enum):
     MEAN = "mean"
 
     def of(self, audio: torch.Tensor) -> torch.Tensor:
-        """What it is of audio [C, T], [C, T]."""
+        """What reaches the reverb of audio [C, T]: each channel, or in each channel their mean; [C, T]."""
         return audio if self is Feed.EACH else audio.mean(0, keepdim=True).expand_as(audio)
 
 
@@ -153,9 +153,9 @@ def _change(before: Vector, after: Vector) -> Vector:
 
 
 def _onset_ms(response: torch.Tensor, sample_rate: int, near_ms: float) -> float:
-    """When a response [C, L] begins: its powers tell better than those of the mixture, whose frames are longer.
+    """When a response [C, L] begins, from its own powers, whose frames are shorter than those of the mixture.
 
-    Only within a frame of ``near_ms``: what is before that are errors of the direct sound.
+    Searched only within a frame of ``near_ms``: what is earlier are errors of the direct sound.
     """
     slot = max(round(ONSET_S * sample_rate), 1)
     count = response.shape[-1] // slot

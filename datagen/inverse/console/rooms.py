@@ -6,7 +6,7 @@ Late reverberation is noise, so only its power can be estimated. In a band and a
 
 with P_s the power of the direct sound of stem s, T_s(b) its decay as ``stemwright.datagen.effects.room`` has it, A_s from its wet level.
 D is the power of the direct sounds of all stems together: where a chain is not exact, a part E(b) of it is left in the residual, without
-delay or decay. Without this term that part is taken for reverberation that decays fast. F(b) is what is always there.
+delay or decay. Without this term that part is taken for reverberation that decays fast. F(b) is stationary noise.
 The settings maximise the likelihood of the measured powers: each is R times a random number of known distribution.
 
 Conventions
@@ -41,7 +41,7 @@ START = room.Settings(rt60_s=0.7, pre_delay_ms=15.0, damping=0.5, wet_db=-8.0)
 LIMITS = ((math.log(0.08), math.log(8.0)), (0.0, 120.0), (0.0, 3.0), (-40.0, 20.0))  # log rt60, pre-delay in ms, damping, wet level in dB
 UNITS = np.array([1.0, 20.0, 1.0, 6.0])
 STEPS = np.array([1e-3, 0.1, 1e-3])  # of log rt60, pre-delay and damping, for derivatives
-PARTS = (1e-6, 1.0)  # of the residual's power in a band: from what is always there, and in a frame from errors of the direct sound
+ERROR_LIMITS = (1e-6, 1.0)  # of E and F, relative to the power of the residual in a band
 START_ERROR, START_FLOOR = 0.1, 0.02
 ITERATIONS = 200
 
@@ -121,7 +121,7 @@ def maximum_likelihood(
     near: Mapping[str, room.Settings] | None = None,
     iterations: int = ITERATIONS,
 ) -> dict[str, room.Settings]:
-    """The rooms that maximise the likelihood of the residual's powers, beside errors of the ``direct`` sound; it begins ``near``."""
+    """The rooms that maximise the likelihood of the residual's powers, with errors of the ``direct`` sound; ``near`` is the start."""
     problem = _Likelihood(residual, list(powers.values()), direct, top_hz)
     starts = [(near or {}).get(name, START) for name in powers]
     found: Any = minimize(
@@ -131,7 +131,7 @@ def maximum_likelihood(
 
 
 class _Likelihood:
-    """The negative logarithm of the likelihood, and its gradient, by settings of the rooms, and by E and F of each band as logarithms."""
+    """The negative log-likelihood and its gradient, as a function of the settings of the rooms and of log E and log F of each band."""
 
     def __init__(self, residual: Vector, powers: Sequence[Vector], direct: Vector, top_hz: float) -> None:
         mean = residual.mean((0, 2), keepdims=True) + 1e-300
@@ -140,10 +140,10 @@ class _Likelihood:
         self.direct = direct / np.maximum(direct.mean((0, 2), keepdims=True), 1e-300)
         self.top_hz = top_hz
         low, high = (np.array(each) for each in zip(*LIMITS, strict=True))
-        self.bounds = [*zip(low / UNITS, high / UNITS, strict=True)] * len(powers) + [tuple(np.log(PARTS))] * 2 * residual.shape[1]
+        self.bounds = [*zip(low / UNITS, high / UNITS, strict=True)] * len(powers) + [tuple(np.log(ERROR_LIMITS))] * 2 * residual.shape[1]
 
     def start(self, rooms: Sequence[room.Settings]) -> Vector:
-        """Where the search begins."""
+        """The start of the search."""
         values = [np.array([math.log(each.rt60_s), each.pre_delay_ms, each.damping, each.wet_db]) / UNITS for each in rooms]
         bands = self.residual.shape[1]
         values += [np.full(bands, math.log(START_ERROR)), np.full(bands, math.log(START_FLOOR))]

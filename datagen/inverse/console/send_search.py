@@ -27,7 +27,7 @@ Stems = Mapping[str, torch.Tensor]
 def check_send(send: str, bus: object, chains: Mapping[str, Sequence[str]]) -> None:
     """Raises UsageError for a reverb that cannot be found, one beside effects of the bus, or one beside a room in the chain of a stem.
 
-    What a stem gets of a room in its chain and what it sends to a shared one are both noise that decays: the mixture has their sum.
+    A room in the chain of a stem and a shared one both give decaying noise, of which the mixture contains only the sum.
     """
     if send and CALLED.get(send, send) not in SENDS:
         raise UsageError(f"expected send {' or '.join((*SENDS, *CALLED))}, or none; got {send!r}")
@@ -36,8 +36,8 @@ def check_send(send: str, bus: object, chains: Mapping[str, Sequence[str]]) -> N
     own = [name for name, chain in chains.items() if any(has(effect, "stochastic") for effect in chain)]
     if send and own:
         raise UsageError(
-            f"a shared room beside a room of its own for {', '.join(own)} cannot be determined by this fit: of both, the mixture has only "
-            "the sum. Leave out one of them"
+            f"a shared room beside a room of its own for {', '.join(own)} cannot be determined: the mixture contains only the sum "
+            "of both. Leave out one of them"
         )
 
 

@@ -183,7 +183,7 @@ def _calibrations(corpus: Corpus, by_track: TracksWithStems) -> Callable[[Sequen
 
 
 def _settle_calibration(corpus: Corpus, *, alone: bool) -> tuple[str, ...]:
-    """Takes the calibration that the configuration names into the corpus; what is to be said of it. Raises CorpusError."""
+    """Copies the calibration that the configuration names into the corpus. Returns notes for the user. Raises CorpusError."""
     from stemwright.datagen.run.corpus_calibrations import settle
 
     return settle(corpus, partial(_first_stems, corpus), alone=alone)
