@@ -170,7 +170,7 @@ def test_a_corpus_uses_the_calibration_that_is_named_and_carries_it(here, corpus
     done = stemwright("estimate", corpus)
     assert estimates(corpus) == before  # what is in a cache changes no row
     assert f"--calibration {said['id']}" in done.stdout
-    assert "now carries" in stemwright("estimate", corpus, "--calibration", said["id"]).stdout
+    assert "was copied into the corpus" in stemwright("estimate", corpus, "--calibration", said["id"]).stdout
     after = estimates(corpus)
     assert {row.calibration for row in after} == {said["id"]}
     assert [path.name for path in (corpus / "calibrations").iterdir()] == [f"{said['key']}.json"]
