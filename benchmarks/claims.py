@@ -199,7 +199,7 @@ def _rms(values: Any) -> float:
 PARTS = {
     "separation": Part(
         separated,
-        4,
+        12,
         "python benchmarks/claims.py --only separation --music FREE",
         (
             *(Claim(f"separation by bundled, SI-SDR improvement, {name}", "dB", "at least 4.5", _of(name)) for name in ("bass", "other")),
@@ -210,8 +210,8 @@ PARTS = {
     ),
     "fit": Part(
         by_protocol("fit", 3.0, rows="eq, compressor"),
-        1,
-        'stemwright evaluate fit FOLDER --songs 1 --seconds 3 --set rows="eq, compressor"',
+        6,
+        'stemwright evaluate fit FOLDER --songs 6 --seconds 3 --set rows="eq, compressor"',
         (
             Claim("fit of an eq, median error", "dB", "at most 0.1", _column("eq dB", row="eq"), np.median),
             Claim("fit of a compressor, median error of the threshold", "dB", "at most 0.01", _column("threshold dB"), np.median),
@@ -220,8 +220,8 @@ PARTS = {
     ),
     "blind": Part(
         by_protocol("blind", 8.0),
-        4,
-        "stemwright evaluate blind FOLDER --songs 4 --seconds 8",
+        12,
+        "stemwright evaluate blind FOLDER --songs 12 --seconds 8",
         (
             Claim("blind, mean error of gain reduction (of answers)", "dB", "", _error("compression", "error")),
             Claim("blind, true reduction in 80 % interval", "%", "nominal 80", _error("compression", "covered")),
@@ -232,14 +232,14 @@ PARTS = {
     ),
     "inversion": Part(
         undone,
-        4,
+        6,
         "python benchmarks/claims.py --only inversion",
         (Claim("undoing known compression from 24 bit, worst error", "dBFS", "published -129", _column("dbfs"), np.max),),
     ),
     "declipping": Part(
         by_protocol("declip", 1.0, methods="ours, cubic spline", inputs="15"),
-        3,
-        'stemwright evaluate declip FOLDER --songs 3 --seconds 1 --set inputs=15 --set methods="ours, cubic spline"',
+        8,
+        'stemwright evaluate declip FOLDER --songs 8 --seconds 1 --set inputs=15 --set methods="ours, cubic spline"',
         (
             Claim("declipping at 15 dB, median gain", "dB", "at least 9", _gain("ours", 15.0), np.median),
             Claim("declipping at 15 dB, least gain", "dB", "at least 2.5", _gain("ours", 15.0), np.min),
