@@ -4,8 +4,9 @@
 
 Conventions
     Synthetic: songs of ``songs.py`` with seeds that nothing was trained or chosen on. Real: tracker songs (``FOLDER/modules``, made by
-    ``free_music.py``) with drums, bass and other as stems, those of games that no weights were trained on. The first N of each, N as stated
-    in the row. Intervals are 95 %, by a bootstrap over songs; of two songs or one there is none.
+    ``free_music.py``) with drums, bass and other as stems, those of games that no weights were trained on; the ranges of the levels of
+    ``bundled`` were fitted to every other one. The first N of each, N as stated in the row. Intervals are 95 %, by a bootstrap over songs;
+    of fewer than six there is none.
     ``fit``, ``blind`` and ``declip`` are the protocols of ``stemwright evaluate``; rows name the command that measures the same on a folder
     of multitracks. Separation is by ``bundled``, of the sum of the stems; its balance is what ``stemwright balance`` gives. Undoing: the
     five published presets of compressors on each stem, known settings, from 24-bit files.
