@@ -126,17 +126,19 @@ def balance_table(found: Evaluated) -> list[str]:
     for model in models:
         name = Path(model).name
         for group in (balance.ALL, *dict.fromkeys(row["group"] for row in found.rows)):
-            rows = [row for row in found.rows if row["model"] == model and group in (balance.ALL, row["group"])]
+            rows = balance.comparable([row for row in found.rows if row["model"] == model and group in (balance.ALL, row["group"])])
             if not rows:
                 continue
-            whos = [f"{name}, {each}" for each in balance.NAMES.values()]
+            whos = [balance.called(name, each, rows) for each in balance.NAMES]
             cells = [value(found, group, figure, who) for figure in (balance.RMSE, balance.BIAS) for who in whos]
             is_all = group == balance.ALL
             held = value(found, group, balance.COVERAGE, whos[-1], 0)
             relation = [value(found, "error and SDR", balance.RELATION, who) if is_all else "" for who in whos]
             sdr = f"{np.mean([row['sdr_db'] for row in rows]):.1f}"
             lines.append(f"| {' | '.join([name, group, str(len(rows)), sdr, *cells, held, *relation])} |")
-    everywhere = [value(found, "error and SDR", balance.RELATION, f"all separators, {each}") for each in balance.NAMES.values()]
+    everywhere = [
+        value(found, "error and SDR", balance.RELATION, balance.called("all separators", each, found.rows)) for each in balance.NAMES
+    ]
     return [
         *lines,
         "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,7 +31,7 @@ from stemwright.manifests.usage import UsageError
 from stemwright.manifests.wording import counted
 
 if TYPE_CHECKING:
-    from stemwright.manifests.catalog.candidates import FoundSongs
+    from stemwright.manifests.catalog.candidates import Candidate, FoundSongs
     from stemwright.separation.calibrating.measured_rows import StemRow
     from stemwright.separation.calibrating.songs_left_out import SongsLeftOut
 
@@ -72,7 +72,7 @@ def calibrate(
 
     Example: stemwright calibrate multitracks/ --model htdemucs_ft
     """
-    from stemwright.separation.calibrating.level_fit import check_songs
+    from stemwright.separation.calibrating.level_fit import check_enough, check_songs
 
     terminal = Terminal(as_json)
     how = {"device": device, "engine": engine, "precision": precision, "separator": separator}
@@ -99,22 +99,25 @@ def calibrate(
     else:
         separating = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     _check_separates(corpus, separating.origin)
-    rows, rejected = _measured(terminal, found, separating)
-    _check_enough(terminal, rows, rejected)
+    usable, misnamed = _named_rightly(terminal, found, separating)
+    _end_where_few(terminal, misnamed, lambda: check_songs(len(usable)))
+    rows, rejected = _measured(terminal, found.songs, usable, separating)
+    rejected = [*misnamed, *rejected]
+    _end_where_few(terminal, rejected, lambda: check_enough(rows))
     _fit(terminal, separating, rows, corpus, dry_run=dry_run)
     songs = len({row.song for row in rows})
     terminal.say(f"calibrate: {songs} done, {len(rejected)} rejected")
     terminal.finish(exit_code(songs, len(rejected)))
 
 
-def _check_enough(terminal: Terminal, rows: Sequence[StemRow], rejected: list[dict[str, str]]) -> None:
-    """Collects what was rejected, and ends the run where too little is left to fit to."""
-    from stemwright.separation.calibrating.level_fit import TooFewSongsError, check_enough
+def _end_where_few(terminal: Terminal, rejected: list[dict[str, str]], check: Callable[[], None]) -> None:
+    """Collects what was rejected, and ends the run where a check says that too little is left to fit to."""
+    from stemwright.separation.calibrating.level_fit import TooFewSongsError
 
     if rejected:
         terminal.collected["rejected"] = rejected
     try:
-        check_enough(rows)
+        check()
     except TooFewSongsError as error:
         why = f"{error}. {counted(len(rejected), 'song')} could not be used, for the reasons above" if rejected else str(error)
         terminal.collected["error"] = why
@@ -200,8 +203,30 @@ def _remove(terminal: Terminal, ids: Sequence[str], others: Mapping[str, Any]) -
     terminal.finish(0 if len(gone) == len(found) else 1)
 
 
-def _measured(terminal: Terminal, found: FoundSongs, separator: Any) -> tuple[list[StemRow], list[dict[str, str]]]:
-    """The rows of all songs; and those that give none, with the reason."""
+def _named_rightly(terminal: Terminal, found: FoundSongs, separator: Any) -> tuple[list[Candidate], list[dict[str, str]]]:
+    """The songs whose files are named after stems of the separator; and the others, with the reason, before anything is separated."""
+    from stemwright.manifests.records import Refused
+    from stemwright.separation.calibrating.multitrack_songs import stems_of_files
+
+    usable, rejected = [], [{"song": path, "reason": reason} for path, reason in found.refused]
+    for song in found.candidates:
+        try:
+            stems_of_files(song, separator.stem_names)
+        except Refused as reason:
+            rejected.append({"song": song.path, "reason": str(reason)})
+        else:
+            usable.append(song)
+    _warn(terminal, rejected)
+    return usable, rejected
+
+
+def _warn(terminal: Terminal, rejected: Sequence[Mapping[str, str]]) -> None:
+    for each in rejected:
+        terminal.warn("{song}: {reason}".format(**each))
+
+
+def _measured(terminal: Terminal, folder: Path, songs: Sequence[Candidate], separator: Any) -> tuple[list[StemRow], list[dict[str, str]]]:
+    """The rows of all songs of a folder; and those that give none, with the reason."""
     from stemwright.datagen.run.runner import describe_error
     from stemwright.manifests.disk.durable import is_full, make_folder
     from stemwright.separation.calibrating.multitrack_songs import kept_rows_folder, kept_song_rows, song_facts, title_of_song
@@ -209,20 +234,20 @@ def _measured(terminal: Terminal, found: FoundSongs, separator: Any) -> tuple[li
     make_folder(kept_rows_folder(separator))  # raises, where it cannot be written, before anything is separated
     seen: dict[str, str] = {}
     rows: list[StemRow] = []
-    rejected = [{"song": path, "reason": reason} for path, reason in found.refused]
+    rejected: list[dict[str, str]] = []
     again = 0
     with terminal.progress("calibrate") as report:
-        total = len(found.candidates)
-        for number, song in enumerate(found.candidates):
+        total = len(songs)
+        for number, song in enumerate(songs):
             title = title_of_song(song)
             within = partial(_report, report, number, total, title)
             within(0.0)
             try:
-                facts = song_facts(found.songs, song, separator)
+                facts = song_facts(folder, song, separator)
                 if (other := seen.setdefault(facts["mixture"], title)) != title:
                     rejected.append({"song": song.path, "reason": f"a copy of {other}, which counts once"})
                     continue
-                its, kept = kept_song_rows(found.songs, song, separator, facts, within)
+                its, kept = kept_song_rows(folder, song, separator, facts, within)
                 rows += its
                 again += kept
             except SystemExit as left:  # of a separator's code
@@ -232,8 +257,7 @@ def _measured(terminal: Terminal, found: FoundSongs, separator: Any) -> tuple[li
                     raise
                 rejected.append({"song": song.path, "reason": str(error) if isinstance(error, ValueError) else describe_error(error)})
             within(1.0)
-    for each in rejected:
-        terminal.warn("{song}: {reason}".format(**each))
+    _warn(terminal, rejected)
     if again:
         terminal.say(f"{counted(again, 'song')} separated by an earlier run")
     return rows, rejected
@@ -245,7 +269,7 @@ def _report(report: Any, number: int, total: int, title: str, share: float) -> N
 
 def _fit(terminal: Terminal, separator: Any, rows: Sequence[StemRow], corpus: Path | None, *, dry_run: bool) -> None:
     """Fits, shows how good it is for songs that are left out, and keeps it."""
-    from stemwright.datagen.cli.calibration_tables import left_out_table, pan_line
+    from stemwright.datagen.cli.calibration_tables import left_out_lines, left_out_table, pan_line
     from stemwright.datagen.run.corpus import Corpus
     from stemwright.datagen.run.corpus_calibrations import carry
     from stemwright.separation.balance.kept_calibrations import keep, kept_calibration, place_of_calibrations
@@ -256,27 +280,38 @@ def _fit(terminal: Terminal, separator: Any, rows: Sequence[StemRow], corpus: Pa
     songs = list(dict.fromkeys(row.song for row in rows))
     with terminal.progress("leave one out") as report:
         judged = leave_one_out(rows, base, lambda song: report(songs.index(song), len(songs), song))
-    found = kept_calibration(separator.origin, separator.identity, songs, fit(rows, base), judged.rows())
+    fitted = judged.kept(fit(rows, base), base)
+    found = kept_calibration(separator.origin, separator.identity, songs, fitted, judged.rows())
     terminal.show("left_out", left_out_table(separator.origin, len(songs), judged), judged.rows())
-    terminal.say(pan_line(judged))
+    for line in left_out_lines(judged):
+        terminal.say(line)
+    terminal.say(pan_line(judged, fitted, base))
     if missing := [name for name in dict.fromkeys(row.stem for row in rows) if name not in judged.before.names]:
         terminal.warn(f"no song has {', '.join(missing)}: corrected as all stems are on average")
-    terminal.collected |= {"separator": separator.origin, "key": found.key, "id": found.id, "songs": songs, "pan": _pan(judged)}
+    terminal.collected |= {
+        "separator": separator.origin,
+        "key": found.key,
+        "id": found.id,
+        "songs": songs,
+        "pan": _pan(judged, kept=fitted.image != base.image),
+    }
     terminal.collected["calibration"] = found.model_dump(mode="json")["calibration"]
     kept = [] if dry_run else [str(keep(found, place_of_calibrations()))]
     if corpus and not dry_run:
         kept.append(carry(Corpus(corpus), found))
     terminal.collected["kept"] = kept
+    if dry_run:
+        terminal.say("nothing is kept (--dry-run)")
+        return
+    terminal.say(f"calibration {found.id}: balance and rules now use it; for a corpus: --calibration with this id")
     for path in kept:
-        terminal.say(f"kept: {path}")
-    terminal.say(
-        "nothing is kept (--dry-run)"
-        if dry_run
-        else f"balance and rules now use it; for a corpus: --calibration {found.id}, or this id as estimate.calibration"
-    )
+        terminal.say(f"its file, named by the separator: {path}")
 
 
-def _pan(judged: SongsLeftOut) -> dict[str, Any]:
-    """Mean error and coverage of pans before and after, as plain values."""
+def _pan(judged: SongsLeftOut, *, kept: bool) -> dict[str, Any]:
+    """Mean error, coverage and width of ranges of pans before and after, as plain values; and whether the latter are kept."""
     sides = {"before": judged.pan_before, "after": judged.pan_after}
-    return {when: None if each is None else {"error": round(each[0], 4), "coverage": round(each[1], 3)} for when, each in sides.items()}
+    figures = {
+        when: None if each is None else {name: round(value, 4) for name, value in each._asdict().items()} for when, each in sides.items()
+    }
+    return {**figures, "calibrated": kept}

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from stemwright.separation.balance.kept_calibrations import KeptCalibration
+    from stemwright.separation.balance.level_estimators import Calibration
     from stemwright.separation.calibrating.songs_left_out import SongsLeftOut
 
 
@@ -17,11 +18,10 @@ def left_out_table(origin: str, songs: int, judged: SongsLeftOut) -> Table:
     from rich.table import Table
 
     from stemwright.datagen.cli.cells import lines_cell
-    from stemwright.manifests.wording import counted
 
     said = f"each of {songs} songs by the others: generic, then calibrated"
     table = Table(title=lines_cell("bold", f"calibration to {origin}", said), title_justify="left")
-    table.add_column("stem", overflow="fold")
+    table.add_column("stem", overflow="fold", min_width=len("windows"))
     for heading in (("stems",), ("RMSE", "LU"), ("worst", "LU"), ("80 % range", "holds"), ("range", "LU wide")):
         table.add_column(lines_cell("table.header", *heading), justify="right", no_wrap=True)
     for row in judged.rows():
@@ -34,10 +34,16 @@ def left_out_table(origin: str, songs: int, judged: SongsLeftOut) -> Table:
             _pair(row, "width_lu", "{:.1f}"),
         ]
         table.add_row(row["stem"], str(row["count"]), *pairs)
-    lost = judged.after.figures()["lost"]
-    missing = f"\n{counted(int(lost), 'stem')} of these would be called not present" if lost else ""
-    table.caption, table.caption_justify = f"windows: of three seconds, as levels over time are{missing}", "left"
     return table
+
+
+def left_out_lines(judged: SongsLeftOut) -> list[str]:
+    """The lines below the table."""
+    from stemwright.manifests.wording import counted
+
+    lost = judged.after.figures()["lost"]
+    missing = [f"{counted(int(lost), 'stem')} of these would be called not present"] if lost else []
+    return ["windows: of three seconds, as levels over time are", *missing]
 
 
 def _pair(row: dict[str, float | None], name: str, shape: str) -> str:
@@ -46,12 +52,23 @@ def _pair(row: dict[str, float | None], name: str, shape: str) -> str:
     return " -> ".join("-" if each is None else shape.format(each).replace("%", " %") for each in both)
 
 
-def pan_line(judged: SongsLeftOut) -> str:
-    """The pan's mean error and coverage, before and after."""
+def pan_line(judged: SongsLeftOut, kept: Calibration, base: Calibration) -> str:
+    """The pan's mean error, and the coverage and mean width of its ranges, before and after; and which of them are kept."""
     if judged.pan_before is None or judged.pan_after is None:
         return "pan: not measured, since the songs are mono"
-    (error, held), (error_after, held_after) = judged.pan_before, judged.pan_after
-    return f"pan: mean error {error:.3f} -> {error_after:.3f}, range holds {held:.0%} -> {held_after:.0%}".replace("%", " %")
+    before, after = judged.pan_before, judged.pan_after
+    held = f"{before.coverage:.0%} -> {after.coverage:.0%}".replace("%", " %")
+    return (
+        f"pan: mean error {before.error:.3f} -> {after.error:.3f}, 80 % range holds {held}, {before.width:.3f} -> {after.width:.3f} wide; "
+        f"kept: {kept_pan(kept, base, judged)}"
+    )
+
+
+def kept_pan(kept: Calibration, base: Calibration, judged: SongsLeftOut) -> str:
+    """Which pans and ranges of them a calibration has: its own, or those of its base."""
+    if kept.image != base.image:
+        return "calibrated"
+    return "generic" if judged.pan_holds else "generic, since the calibrated range holds less"
 
 
 def calibrations_table(found: Sequence[KeptCalibration]) -> Table:

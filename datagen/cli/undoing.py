@@ -144,8 +144,10 @@ def _check_outputs(songs: Sequence[Path], out: Path, plot: Path | None, writing:
 
 def _one(terminal: Terminal, undoing: Undoing, song: Path, out: Path, plot: Path | None, *, always: bool) -> None:
     """Undoes one recording and shows what changed."""
+    from stemwright.datagen.edit.edited_file import check_song
     from stemwright.manifests.records import Refused
 
+    check_song(song, out)
     with terminal.progress("undo") as report:
         try:
             made = undoing.undo_file(song, out, always=always, on_share=_share_of(report, 0, 1, song.name))

@@ -19,26 +19,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PUBLISHED_LU = 1.2  # Ward et al. 2017
-PANEL_INCHES, HEAD_INCHES, MOST_LETTERS = 3.0, 0.7, 30
+PANEL_INCHES, HEAD_INCHES, MOST_LETTERS, MOST_IN_LINE = 3.0, 0.7, 30, 40
 
 Points = Sequence[tuple[str, float, float]]  # stem, SDR in dB, error in LU
 
 
 def plot_errors(points: Mapping[tuple[str, str], Points], path: Path) -> None:
     """Writes the picture of {(separator, estimator): points}; its suffix (.png, .svg, .pdf or .jpg) says in which format."""
-    makers, estimators = (list(dict.fromkeys(key[number] for key in points)) for number in (0, 1))
+    makers = list(dict.fromkeys(maker for maker, _ in points))
+    estimators = {maker: [estimator for of, estimator in points if of == maker] for maker in makers}
+    num_columns = max(map(len, estimators.values()), default=1)
     palette = colours(list(dict.fromkeys(stem for found in points.values() for stem, _, _ in found)))
     with drawing(texts=[*makers, *palette]):
         pyplot = pyplot_without_display()
-        size = (PANEL_INCHES * max(len(estimators), 1) + 1.6, PANEL_INCHES * max(len(makers), 1) * 0.8 + HEAD_INCHES)
+        size = (PANEL_INCHES * num_columns + 1.6, PANEL_INCHES * max(len(makers), 1) * 0.8 + HEAD_INCHES)
         figure, grid = pyplot.subplots(
-            max(len(makers), 1), max(len(estimators), 1), figsize=size, layout="constrained", squeeze=False, sharex=True, sharey=True
+            max(len(makers), 1), num_columns, figsize=size, layout="constrained", squeeze=False, sharex=True, sharey=True
         )
         for row, maker in enumerate(makers):
-            for column, estimator in enumerate(estimators):
+            for column, estimator in enumerate(estimators[maker]):
                 axes = grid[row, column]
                 _draw(axes, points.get((maker, estimator), ()), palette)
-                axes.set_title(f"{drawable(shortened(maker, MOST_LETTERS))}, {estimator}", fontsize=9, loc="left")
+                head = drawable(shortened(maker, MOST_LETTERS))
+                between = ", " if len(head) + len(estimator) <= MOST_IN_LINE else ",\n"
+                axes.set_title(f"{head}{between}{estimator}", fontsize=9, loc="left")
                 if row == len(makers) - 1:
                     axes.set_xlabel("SDR of the stem, dB", fontsize=9)
                 if not column:

@@ -250,10 +250,12 @@ def interval_around(point_lu: Array, gap_lu: Array, low: Margin, high: Margin, s
 
 
 class Shared(NamedTuple):
-    """What a stem's point is corrected by besides its levels: its name, and the share of the mixture that all stems leave."""
+    """What a stem's point is corrected by besides its levels: its name, and the share of the mixture that all stems leave; and where a leak
+    is subtracted, the gap in LU before: the image is that of the stem as given."""
 
     name: str = ""
     left: float = 0.0
+    given_gap_lu: float | None = None
 
 
 UNNAMED = Shared()

@@ -290,10 +290,21 @@ def balances_of(
     energies = replace(energies, cross=energies.cross * raised[:, None])
     found = {}
     for number, name in enumerate(names):
-        found[name] = _measure_stem(energies, number, mixture_lufs, sample_rate, calibration, Shared(name, left))
+        gap_lu = _given_gap(given, number, together, calibration) if calibration.leak else None
+        found[name] = _measure_stem(energies, number, mixture_lufs, sample_rate, calibration, Shared(name, left, gap_lu))
         if calibration.leak:
             found[name] = _as_given(found[name], given, number, mixture_lufs)
     return found if left_lu == -math.inf else {name: _widened(stem, left_lu, calibration.closure_share) for name, stem in found.items()}
+
+
+def _given_gap(given: Energies, number: int, together: NDArray[np.bool_], calibration: Calibration) -> float:
+    """The gap in LU between naive and cross of a stem as given."""
+    raised = closing_factor(given.mixture, given.cross[together]) if calibration.together and together[number] else 1.0
+    own, cross = (
+        gated_loudness(np.maximum(window_means(sums, given.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0], 0.0))
+        for sums in (given.own[number], raised * given.cross[number])
+    )
+    return cross - own if math.isfinite(cross) and math.isfinite(own) else 0.0
 
 
 def _as_given(stem: StemBalance, energies: Energies, number: int, mixture_lufs: float) -> StemBalance:
@@ -352,7 +363,7 @@ def _measure_stem(
     rest = estimate_level(rest_blocks, mixture_blocks - cross_blocks, mixture_lufs, calibration, shared, rest=True)
     note = _absence(level, own, cross, mixture, calibration.absent_below(shared.name))
     loudness_lufs = level.naive_lu + mixture_lufs
-    gap_lu = max(level.cross_lu - level.naive_lu, 0.0) if not note else 0.0
+    gap_lu = level.cross_lu - level.naive_lu if shared.given_gap_lu is None else shared.given_gap_lu
     active = (to_lufs(blocks) > loudness_lufs - ACTIVE_RANGE_LU) & bool(not note)
     passing = gate(blocks)
     image = _image(energies, number, passing) if not note else None
@@ -360,7 +371,7 @@ def _measure_stem(
         window_means(sums, edges, SHORT_TERM_HOPS, BLOCK_STEP_HOPS) for sums in (own, cross, mixture)
     )
     phrase = (level.point_lu, level.low_lu, level.high_lu) if not note else (-math.inf,) * 3
-    seen = seen_of(energies, number, passing, gap_lu)
+    seen = seen_of(energies, number, passing, max(gap_lu, 0.0) if not note else 0.0)
     playing = active_interval(float(active.mean()), seen, calibration.image)
     return StemBalance(
         loudness_lufs=loudness_lufs,

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.separation.balance.image_intervals import ImageCalibration, Seen, pan_interval
+from stemwright.separation.balance.image_intervals import ImageCalibration
 from stemwright.separation.balance.level_estimators import (
     ABSENT_LU,
     BUNDLED,
@@ -38,6 +38,7 @@ from stemwright.separation.balance.level_estimators import (
     point_between,
 )
 from stemwright.separation.calibrating.measured_rows import LEAKS, StemRow, is_poor
+from stemwright.separation.calibrating.seen_pans import pan_holds, pan_squares, pan_times, seen_pan
 
 Array = NDArray[np.floating]
 
@@ -50,9 +51,10 @@ LEAST_NOISE_LU, HUBER, ROUNDS = 0.1, 1.5, 8  # errors beyond HUBER times the noi
 SPREADS = (0.3, 3.0)  # bounds of how many times as wide a stem's intervals are as those of all stems
 LEAST_LU = 0.1  # half an interval at no gap, in units of the base's width
 CHANCE = 0.5  # standard errors by which a correction or a leak must gain: with nine masks 1 misses leaks, and 0 finds some that are none
-PSEUDO = 5  # rows as the base expects them, which shrink spreads of single stems, and pans, towards it
-PSEUDO_LEVELS = 1  # the same for intervals of levels: with 5 they contain 92 % of 74 levels by nine masks, with 1 82 %
+PSEUDO = 5  # rows as the base expects them, which shrink spreads of single stems towards it
+PSEUDO_LEVELS = 1  # the same for intervals: with 5 those of levels contain 92 % of 74 levels by nine masks, with 1 82 %
 SIDE = 0.9  # the share of true levels above the lower end, and of those below the upper one: 80 % are between
+NOMINAL = 0.8  # the share of true pans within their intervals
 PAN_USUAL, LEAST_PAN_NOISE, FEWEST_PANS = (0.5, 0.3), 0.02, 10
 PAN_FACTORS = np.geomspace(0.25, 8.0, 41)
 ABSENT_RANGE_LU = (-60.0, -15.0)  # bounds of the level below which a stem is called absent
@@ -293,7 +295,7 @@ def fit(rows: Sequence[StemRow], base: Calibration) -> Calibration:
     """The calibration to the separator of the rows. Raises ValueError for no stem that is present."""
     if not levels_of(rows, base).names:
         raise ValueError("expected rows of stems that are present, got none")
-    leak = fit_leak(rows, base)
+    leak, given = fit_leak(rows, base), rows
     rows = [row.at(leak) for row in rows]
     levels, rest, windows = levels_of(rows, base), levels_of(rows, base, rest=True), windows_of(rows, base)
     correction, parts = corrections_left_out(levels, base)
@@ -320,7 +322,7 @@ def fit(rows: Sequence[StemRow], base: Calibration) -> Calibration:
         window_low=window_low,
         window_high=window_high,
         absent_stems=tuple((name, absent_below([row for row in rows if row.stem == name], base.absent_lu)) for name in names),
-        image=fit_pan(rows, base.image),
+        image=fit_pan(given, base),
         songs=len(set(levels.songs)),
         leak=leak,
     )
@@ -346,46 +348,29 @@ def absent_below(rows: Sequence[StemRow], usual_lu: float) -> float:
 # ---------------------------------------------------------------- pans
 
 
-def fit_pan(rows: Sequence[StemRow], base: ImageCalibration) -> ImageCalibration:
-    """The correction of pans and their interval; the base itself where few stems have a pan."""
+def fit_pan(rows: Sequence[StemRow], base: Calibration) -> ImageCalibration:
+    """The correction of pans and their interval, by rows of stems as given; that of the base where few have a pan, and where no interval
+    contains the pans of songs left out as often as the base's does."""
     some = [row for row in rows if row.present and row.pan is not None and row.true_pan is not None and row.shared_pan is not None]
     if len(some) < FEWEST_PANS:
-        return base
-    songs = [row.song for row in some]
-    parts = [(out, _pan_weights([row for row, its in zip(some, out, strict=True) if not its], base)) for out in folds_of(songs)]
-    found = _pan_weights(some, base)
-    plain = sum(_pan_error(row, base) ** 2 for row in some)
-    corrected = sum(_pan_error(row, its) ** 2 for out, its in parts for row, left_out in zip(some, out, strict=True) if left_out)
-    if corrected >= plain:
-        found, parts = base, [(out, base) for out, _ in parts]
-    held = [
-        [_pan_held(row, _pan_times(its, factor)) for out, its in parts for row, left_out in zip(some, out, strict=True) if left_out]
-        for factor in PAN_FACTORS
-    ]
-    shares = [(sum(each) + PSEUDO * (factor >= 1.0)) / (len(each) + PSEUDO) for each, factor in zip(held, PAN_FACTORS, strict=True)]
-    factor = next((factor for factor, share in zip(PAN_FACTORS, shares, strict=True) if share >= 0.8), PAN_FACTORS[-1])
-    return _pan_times(found, float(factor))
+        return base.image
+    found, parts = _pan_weights(some, base.image), []
+    for out in folds_of([row.song for row in some]):
+        weights = _pan_weights([row for row, its in zip(some, out, strict=True) if not its], base.image)
+        parts += [(seen_pan(row, base), weights) for row, its in zip(some, out, strict=True) if its]
+    generic = [(seen, base.image) for seen, _ in parts]
+    if not is_better(pan_squares(parts), pan_squares(generic)):
+        found, parts = base.image, generic
+    needed = math.ceil(NOMINAL * (len(some) + PSEUDO_LEVELS + 1))  # of those, of what the base expects, and of the stem to come
+    for factor in map(float, PAN_FACTORS):
+        held = sum(pan_holds(seen, pan_times(image, factor)) for seen, image in parts)
+        if held + PSEUDO_LEVELS * (factor >= 1.0) >= needed:
+            return pan_times(found, factor)
+    generic_held = sum(pan_holds(*each) for each in generic)
+    return base.image if held < generic_held else pan_times(found, factor)
 
 
 def _pan_weights(rows: Sequence[StemRow], base: ImageCalibration) -> ImageCalibration:
     pan, shared, true = (np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in ("pan", "shared_pan", "true_pan"))
     weights = robust_ridge(np.stack([shared - pan, pan], axis=1), true - pan, np.array(PAN_USUAL), LEAST_PAN_NOISE)
     return replace(base, to_shared=round(float(weights[0]), 4), outwards=round(float(weights[1]), 4))
-
-
-def seen_in(row: StemRow) -> Seen:
-    """What the pan of a row is judged by."""
-    return Seen(max(row.plain.cross_lu - row.plain.naive_lu, 0.0), row.shared_pan, row.mixture_width)
-
-
-def _pan_error(row: StemRow, image: ImageCalibration) -> float:
-    return image.pan_of(row.pan or 0.0, seen_in(row)) - (row.true_pan or 0.0)
-
-
-def _pan_held(row: StemRow, image: ImageCalibration) -> bool:
-    low, high = pan_interval(image.pan_of(row.pan or 0.0, seen_in(row)), seen_in(row), image)
-    return low - 1e-6 <= (row.true_pan or 0.0) <= high + 1e-6
-
-
-def _pan_times(image: ImageCalibration, factor: float) -> ImageCalibration:
-    return replace(image, **{name: round(getattr(image, name) * factor, 4) for name in ("place", "apart", "spread")})

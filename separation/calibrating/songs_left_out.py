@@ -8,16 +8,17 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.separation.balance.image_intervals import pan_interval
 from stemwright.separation.balance.level_estimators import Calibration, interval_around
-from stemwright.separation.calibrating.level_fit import LevelColumns, fit, levels_of, seen_in, spreads_of, windows_of
+from stemwright.separation.calibrating.level_fit import NOMINAL, LevelColumns, fit, levels_of, spreads_of, windows_of
 from stemwright.separation.calibrating.measured_rows import StemRow
+from stemwright.separation.calibrating.seen_pans import pan_holds, seen_pan
 
 Array = NDArray[np.floating]
 
@@ -56,16 +57,34 @@ class Judged:
         }
 
 
+class PanFigures(NamedTuple):
+    """Mean error of pans, the share of true ones within their ranges, and the mean width of these."""
+
+    error: float
+    coverage: float
+    width: float
+
+
 @dataclass(frozen=True)
 class SongsLeftOut:
-    """Levels, windows and pans of all songs before and after; pans as (mean error, coverage), None without any."""
+    """Levels, windows and pans of all songs before and after; no pans: None."""
 
     before: Judged
     after: Judged
     windows_before: Judged
     windows_after: Judged
-    pan_before: tuple[float, float] | None
-    pan_after: tuple[float, float] | None
+    pan_before: PanFigures | None
+    pan_after: PanFigures | None
+
+    @property
+    def pan_holds(self) -> bool:
+        """Whether calibrated ranges of pans contain the nominal share of them, or no fewer than generic ones."""
+        before, after = self.pan_before, self.pan_after
+        return before is None or after is None or after.coverage >= min(NOMINAL, before.coverage)
+
+    def kept(self, found: Calibration, base: Calibration) -> Calibration:
+        """A calibration without what was found worse than its base for songs that are left out: pans and their ranges."""
+        return found if self.pan_holds else replace(found, image=base.image)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each stem, one for all, one for windows of three seconds: as in tables and JSON."""
@@ -84,7 +103,7 @@ def _row(label: str, before: Judged, after: Judged, name: str) -> dict[str, Any]
 def leave_one_out(rows: Sequence[StemRow], base: Calibration, on_song: Callable[[str], None] = lambda _: None) -> SongsLeftOut:
     """Judges every song by the calibration that the others give; at least two songs. ``on_song`` is called before each."""
     before, after, windows = [], [], []
-    pans: list[tuple[float, bool, float, bool]] = []
+    pans: list[tuple[float, ...]] = []
     for song in dict.fromkeys(row.song for row in rows):
         on_song(song)
         own, others = [row for row in rows if row.song == song], [row for row in rows if row.song != song]
@@ -97,12 +116,10 @@ def leave_one_out(rows: Sequence[StemRow], base: Calibration, on_song: Callable[
         course, unleaked = (windows_of(some, base) for some in (own, at_leak))
         windows.append((judged(course, base, window=True), judged(unleaked, calibration, window=True)))
         pans += [
-            (*_pan(row, base), *_pan(row.at(calibration.leak), calibration))
-            for row in own
-            if row.present and None not in (row.pan, row.true_pan)
+            (*_pan(row, base, base), *_pan(row, base, calibration)) for row in own if row.present and None not in (row.pan, row.true_pan)
         ]
-    columns = np.array(pans, dtype=np.float64).reshape(-1, 4).mean(axis=0) if pans else None
-    pan_before, pan_after = (None if columns is None else (float(columns[at]), float(columns[at + 1])) for at in (0, 2))
+    columns = np.array(pans, dtype=np.float64).reshape(-1, 6).mean(axis=0) if pans else None
+    pan_before, pan_after = (None if columns is None else PanFigures(*map(float, columns[at : at + 3])) for at in (0, 3))
     course_before, course_after = (together([each[at] for each in windows]) for at in (0, 1))
     return SongsLeftOut(together(before), together(after), course_before, course_after, pan_before, pan_after)
 
@@ -127,9 +144,9 @@ def together(parts: Sequence[Judged]) -> Judged:
     return Judged(true, point, low, high, names, songs, lost.astype(bool))
 
 
-def _pan(row: StemRow, calibration: Calibration) -> tuple[float, bool]:
-    """The error of a pan, and whether its interval holds."""
-    seen, true = seen_in(row), row.true_pan or 0.0
-    pan = calibration.image.pan_of(row.pan or 0.0, seen)
-    low, high = pan_interval(pan, seen, calibration.image)
-    return abs(pan - true), low - 1e-6 <= true <= high + 1e-6
+def _pan(row: StemRow, base: Calibration, calibration: Calibration) -> PanFigures:
+    """The error of the pan of a row, whether its interval contains the true one, and how wide it is."""
+    found = seen_pan(row, base)
+    pan = calibration.image.pan_of(found.pan, found.seen)
+    low, high = pan_interval(pan, found.seen, calibration.image)
+    return PanFigures(abs(found.error(calibration.image)), float(pan_holds(found, calibration.image)), high - low)

@@ -250,6 +250,32 @@ def test_a_corpus_given_to_calibrate_uses_the_new_calibration(here, corpus):
     assert {row.calibration for row in estimates(corpus)} == {said["id"]}
 
 
+def test_what_is_kept_and_its_id_are_said_once(here):
+    done = stemwright("calibrate", here / "songs", *SEPARATOR)
+    said = json.loads(calibrated(here, *SEPARATOR).stdout)
+    assert f"calibration {said['id']}: balance and rules now use it" in done.stdout
+    assert done.stdout.count(said["id"]) == 1
+    assert "its file, named by the separator: " in done.stdout
+    assert "; kept: " in next(line for line in done.stdout.splitlines() if line.startswith("pan: "))
+    assert not [line for line in done.stdout.splitlines() if line != line.rstrip()]
+
+
+def test_songs_whose_files_have_no_stem_are_rejected_before_anything_is_separated(here, tmp_path, monkeypatch):
+    from loud_bands import Loud
+
+    monkeypatch.setattr(Loud, "__call__", lambda *_: pytest.fail("separated"))
+    shutil.copytree(here / "songs", tmp_path / "songs")
+    for number in range(2):
+        wrong = tmp_path / "songs" / f"song{number}"
+        (wrong / "vocals.wav").rename(wrong / "unsorted.wav")
+    done = calibrated(here, *SEPARATOR, songs=tmp_path / "songs", check=False)
+    said = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert len(said["rejected"]) == 2
+    assert "expected at least 5 songs" in said["error"]
+    assert "got 4" in said["error"]
+
+
 def test_a_balance_is_by_the_calibration_that_is_named(here, tmp_path):
     song = tmp_path / "song.wav"
     shutil.move(write_song(tmp_path / "new", 50) / "mixture.wav", song)

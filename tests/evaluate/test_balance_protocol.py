@@ -78,12 +78,12 @@ def test_cross_is_wrong_by_half_of_the_gain_but_for_one_factor_of_a_song(found, 
 def test_figures_pool_the_stems_of_all_songs_with_an_interval_over_songs(found):
     rows = [row for row in found.rows if row["model"].endswith("moved")]
     errors = [row["point"] - row["truth"] for row in rows]
-    shown = figure(found, "all", balance.RMSE, "moved, calibrated")
+    shown = figure(found, "all", balance.RMSE, "moved, generic ranges, not calibrated")
     assert shown.value == pytest.approx(np.sqrt(np.mean(np.square(errors))))
     assert (shown.low, shown.high, shown.count) == (None, None, 3)  # three songs carry no interval
     assert figure(found, "all", balance.BIAS, "moved, naive").value == pytest.approx(np.mean(list(GAINS_DB.values())), abs=0.01)
     held = 100 * np.mean([row["low"] <= row["truth"] <= row["high"] for row in rows])
-    assert figure(found, "all", balance.COVERAGE, "moved, calibrated").value == pytest.approx(held)
+    assert figure(found, "all", balance.COVERAGE, "moved, generic ranges, not calibrated").value == pytest.approx(held)
 
 
 def test_relation_to_the_sdr_is_spearmans_over_all_separators(found):
@@ -100,9 +100,14 @@ def test_the_published_figure_stands_first(found):
 def test_a_stem_that_is_called_not_present_has_no_error_and_is_counted(found):
     rows = [dict(row) for row in found.rows if row["model"].endswith("moved")]
     rows[0] |= {"point": None, "low": None, "high": None, "present": False}
-    shown = next(each for each in balance.figures(rows) if each.who == "moved, calibrated" and each.name == balance.RMSE)
+    shown = next(
+        each for each in balance.figures(rows) if each.who == "moved, generic ranges, not calibrated" and each.name == balance.RMSE
+    )
     assert shown.note == "1 of 12 stems are there and are called not present: no error of theirs"
     assert shown.value == pytest.approx(rmse([row["point"] - row["truth"] for row in rows[1:]]))
+    naive = next(each for each in balance.figures(rows) if each.who == "moved, naive" and each.name == balance.RMSE)
+    assert naive.value == pytest.approx(rmse([row["naive"] - row["truth"] for row in rows[1:]]))  # of the same stems
+    assert next(each for each in balance.figures(rows) if each.name == balance.COVERAGE).note == "of 11 stems"
 
 
 def test_a_sum_of_separated_stems_has_no_calibrated_estimate():
@@ -135,6 +140,7 @@ def test_the_users_calibration_to_a_separator_is_used_and_changes_the_key(songs,
     assert {row["calibration_songs"] for row in found.rows} == {2}
     before, after = ({row["stem"]: row["point"] for row in each.rows} for each in (plain, found))
     assert after != before
+    assert any(each.who == "stub_separator:parts, generic ranges, not calibrated" for each in plain.figures)
     note = figure(found, "all", balance.RMSE, "stub_separator:parts, calibrated").note
     assert "calibrated on 2 songs" in note
     assert "none of these songs is among them" in note
@@ -143,7 +149,7 @@ def test_the_users_calibration_to_a_separator_is_used_and_changes_the_key(songs,
 def test_the_picture_has_a_panel_for_each_separator_and_estimator(found, tmp_path):
     balance.draw(found.rows, tmp_path / "errors.svg")
     text = (tmp_path / "errors.svg").read_text()
-    for title in ("exact, naive", "moved, cross", "moved, calibrated", "SDR of the stem, dB"):
+    for title in ("exact, naive", "moved, cross", "moved, generic ranges, not calibrated", "SDR of the stem, dB"):
         assert title in text
 
 

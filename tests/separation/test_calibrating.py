@@ -122,7 +122,53 @@ def test_a_narrowed_pan_is_widened_again():
     assert image.pan_of(0.3, Seen(1.0, 0.3, 0.3)) == pytest.approx(0.5, abs=0.02)
     assert OTHER_IMAGE.pan_of(0.3, Seen(1.0, 0.3, 0.3)) == 0.3
     judged = leave_one_out(rows, OTHER)
-    assert judged.pan_after[0] < 0.1 * judged.pan_before[0]
+    assert judged.pan_after.error < 0.1 * judged.pan_before.error
+
+
+def panned_songs_that_leak(count=14):
+    """Songs of stems at places of their own, whose separated stems contain a share of the mixture."""
+    rows = []
+    for song in range(count):
+        rng, stems = np.random.default_rng(song), noises(4, 1.5, song)
+        for name, audio in stems.items():
+            angle = (rng.uniform(-0.6, 0.6) + 1) * np.pi / 4
+            stems[name] = (10 ** (rng.uniform(-8, 0) / 20) * audio[:1] * np.array([[np.cos(angle)], [np.sin(angle)]])).astype(np.float32)
+        rows += measured_rows(f"song{song}", sum(stems.values()), stems, leaking(stems, rng.uniform(0.1, 0.3)), RATE)
+    return rows
+
+
+def test_ranges_of_pans_hold_where_a_leak_is_subtracted_from_the_levels():
+    rows = panned_songs_that_leak()
+    assert fit(rows, OTHER).leak > 0.0
+    judged = leave_one_out(rows, OTHER)
+    assert judged.pan_after.coverage >= min(0.8, judged.pan_before.coverage)
+
+
+def test_ranges_of_image_and_playing_are_those_of_stems_as_given_where_a_leak_is_subtracted():
+    stems = noises()
+    mixture, given = sum(stems.values()), leaking(stems, 0.2)
+    plain = measure_balance(mixture, given, RATE, calibration=OTHER)
+    found = measure_balance(mixture, given, RATE, calibration=replace(OTHER, leak=0.2))
+    for name in stems:
+        assert plain[name].pan_high - plain[name].pan_low > 0.01
+        for quantity in ("pan", "width"):
+            low, high = f"{quantity}_low", f"{quantity}_high"
+            width, usual = (getattr(each[name], high) - getattr(each[name], low) for each in (found, plain))
+            assert width == pytest.approx(usual, rel=0.05)
+        assert found[name].active_fraction - found[name].active_low == pytest.approx(
+            plain[name].active_fraction - plain[name].active_low, rel=0.05
+        )
+
+
+def test_a_range_of_pans_that_holds_less_than_the_generic_one_is_not_kept():
+    rows = [
+        row(f"s{n}", "drums", -12.0, -13.0, -12.0, true_pan=at, pan=0.6 * at, shared_pan=0.6 * at, mixture_width=0.3)
+        for n, at in enumerate(np.random.default_rng(7).uniform(-0.8, 0.8, 30))
+    ]
+    found, judged = fit(rows, OTHER), leave_one_out(rows, OTHER)
+    assert judged.kept(found, OTHER) == found
+    worse = replace(judged, pan_before=judged.pan_before._replace(coverage=0.71), pan_after=judged.pan_after._replace(coverage=0.49))
+    assert worse.kept(found, OTHER) == replace(found, image=OTHER.image)
 
 
 def test_what_is_left_of_a_stem_that_no_song_has_says_nothing_of_the_others():

@@ -8,7 +8,8 @@ and against the SDR of the separated stem.
 Conventions
     Levels are in LU against the mixture's loudness, an error is estimate minus truth; RMSE is over the stems of a group in all songs, with
     a 95 % interval over songs. Groups are the separator's stems: a multitrack's guitar is a part of other where the separator has none.
-    "all" is every stem; a stem below -30 LU is not counted, as leakage. A stem that ``balance`` calls not present, though it is there,
+    "all" is every stem for which all three give a level, and of a group those, too, where it has any; a stem below -30 LU is not counted,
+    as leakage. A stem that ``balance`` calls not present, though it is there,
     has no error and is counted in the note. A sum of separated stems (backing) has no calibrated estimate.
     Coverage is the share of true levels within the 80 % interval.
     The relation of error and SDR is Spearman's rank correlation of the magnitude of the error and the SDR in dB of the whole song, over all
@@ -39,12 +40,14 @@ from stemwright.datagen.evaluate.song_separators import MODELS, SongSeparator, s
 from stemwright.manifests.records import Refused
 from stemwright.manifests.usage import UsageError
 from stemwright.manifests.wording import counted
+from stemwright.separation.balance.basis import ESTIMATED
 
 if TYPE_CHECKING:
     from stemwright.separation.balance.level_estimators import Calibration
 
 ABSTRACT = "Ward et al. 2017, abstract: the best of 12 systems, mean of four groups, 100 songs of DSD100; better on vocals"
 NAMES = {"naive": "naive", "cross": "cross", "point": "calibrated"}
+GENERIC = "generic ranges, not calibrated"  # as balance calls them
 ALL = "all"
 RMSE, BIAS, COVERAGE = "RMSE of the level", "mean error", "80 % interval holds"
 RELATION = "rank correlation with SDR"
@@ -92,7 +95,8 @@ def measure(song: EvaluatedSong, separator: SongSeparator, calibration: Calibrat
         pairs = matched(tuple(own.stems), tuple(stems), separator.name)
     except UsageError as error:  # each multitrack has stems of its own: others may match
         raise Refused(str(error)) from error
-    about = {"calibration_songs": calibration.songs, "calibrated": song.title.rpartition("/")[2] in known}
+    generic = not calibration.songs and calibration.basis == ESTIMATED
+    about = {"calibration_songs": calibration.songs, "generic": generic, "calibrated": song.title.rpartition("/")[2] in known}
     rows = level_rows(own.mixture, own.stems, stems, own.sample_rate, calibration, pairs)
     return [{"song": song.title, "model": separator.name, **row, **about} for row in rows]
 
@@ -118,9 +122,13 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
                 if group == ALL or name == RMSE
             ]
     found += [_coverage(model, chosen[ALL, model]) for model in models]
-    found += [_relation(_called(model, ""), estimator, chosen[ALL, model]) for model in models for estimator in ESTIMATORS]
+    found += [
+        _relation(called(model, estimator, chosen[ALL, model]), estimator, chosen[ALL, model])
+        for model in models
+        for estimator in ESTIMATORS
+    ]
     if len(models) > 1:
-        found += [_relation("all separators", estimator, rows) for estimator in ESTIMATORS]
+        found += [_relation(called("all separators", estimator, rows), estimator, rows) for estimator in ESTIMATORS]
     return [each for each in found if each.value is not None]
 
 
@@ -131,22 +139,26 @@ def errors(rows: Sequence[Row], estimator: str) -> NDArray[np.float64]:
 
 
 def _error(group: str, name: str, model: str, estimator: str, rows: Sequence[Row], statistic: Statistic) -> Figure:
-    found = mean_over_songs(errors(rows, estimator), [row["song"] for row in rows], statistic)
-    missing = [row for row in rows if estimator == "point" and not row["present"]]
+    compared = comparable(rows)
+    found = mean_over_songs(errors(compared, estimator), [row["song"] for row in compared], statistic)
+    missing = [row for row in rows if not row["present"]]
     notes = [f"{len(missing)} of {len(rows)} stems are there and are called not present: no error of theirs"] if missing else []
+    if sums := len(rows) - len(compared) - len(missing):
+        notes.append(f"{sums} of {len(rows)} stems are sums of separated ones, of which only naive and cross are known: not counted here")
     if estimator == "point" and (own := max(row["calibration_songs"] for row in rows)):
         songs, shared = ({row["song"] for row in rows if row["calibrated"] or among} for among in (True, False))
         few = f"{len(shared)} of these {counted(len(songs), 'song')} are among them, by their titles: not held out" if shared else ""
         notes.append(f"calibrated on {counted(own, 'song')} (stemwright calibrate); {few or 'none of these songs is among them, by title'}")
     value = found.value if found.count else None
-    return Figure(group, name, "LU", _called(model, estimator), value, found.low, found.high, found.songs, note="; ".join(notes))
+    return Figure(group, name, "LU", called(model, estimator, rows), value, found.low, found.high, found.songs, note="; ".join(notes))
 
 
 def _coverage(model: str, rows: Sequence[Row]) -> Figure:
     known = [row for row in rows if row["low"] is not None and row["high"] is not None]
     held = [100.0 * (row["low"] <= row["truth"] <= row["high"]) for row in known]
     found = mean_over_songs(held, [row["song"] for row in known])
-    return Figure(ALL, COVERAGE, "%", _called(model, "point"), found.value if known else None, found.low, found.high, found.songs)
+    value, note = found.value if known else None, f"of {counted(len(known), 'stem')}"
+    return Figure(ALL, COVERAGE, "%", called(model, "point", rows), value, found.low, found.high, found.songs, note=note)
 
 
 def _relation(who: str, estimator: str, rows: Sequence[Row]) -> Figure:
@@ -156,15 +168,27 @@ def _relation(who: str, estimator: str, rows: Sequence[Row]) -> Figure:
     wrong, sdr = np.abs(errors(rows, estimator)), np.array([row["sdr_db"] for row in rows], np.float64)
     there = np.isfinite(wrong) & np.isfinite(sdr)
     songs = {row["song"] for row, known in zip(rows, there, strict=True) if known}
-    who = f"{who}, {NAMES[estimator]}"
     if there.sum() < FEWEST_STEMS or np.ptp(wrong[there]) == 0 or np.ptp(sdr[there]) == 0:
         return Figure("error and SDR", RELATION, "", who, None)
     value = float(np.corrcoef(rankdata(wrong[there]), rankdata(sdr[there]))[0, 1])
     return Figure("error and SDR", RELATION, "", who, value, count=len(songs), note=f"{int(there.sum())} stems" if len(songs) else "")
 
 
-def _called(model: str, estimator: str) -> str:
-    return f"{model}, {NAMES[estimator]}" if estimator else model
+def comparable(rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows in which every estimator gives a level; all, where none has a calibrated one: a sum of separated stems."""
+    there = np.isfinite([errors(rows, estimator) for estimator in ESTIMATORS]).all(axis=0)
+    return [row for row, known in zip(rows, there, strict=True) if known] if there.any() else rows
+
+
+def _estimator(estimator: str, rows: Sequence[Row]) -> str:
+    """What an estimator is called: calibrated, or in the words of ``balance`` where none of the separators is."""
+    is_generic = estimator == "point" and all(row.get("generic", not row["calibration_songs"]) for row in rows)
+    return GENERIC if is_generic else NAMES[estimator]
+
+
+def called(model: str, estimator: str, rows: Sequence[Row]) -> str:
+    """The name of a separator and an estimator in figures."""
+    return f"{model}, {_estimator(estimator, rows)}"
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
@@ -174,7 +198,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     names = shown_names([row["model"] for row in rows])
     rows = [{**row, "model": names[row["model"]]} for row in rows]
     points = {
-        (_called(model, ""), NAMES[estimator]): [
+        (model, _estimator(estimator, own)): [
             (row["group"], row["sdr_db"], error)
             for row, error in zip(own, errors(own, estimator), strict=True)
             if row["sdr_db"] is not None and np.isfinite(error)
