@@ -176,7 +176,7 @@ def _relation(who: str, estimator: str, rows: Sequence[Row]) -> Figure:
 
 def comparable(rows: Sequence[Row]) -> Sequence[Row]:
     """The rows in which every estimator gives a level; all, where none has a calibrated one: a sum of separated stems."""
-    there = np.isfinite([errors(rows, estimator) for estimator in ESTIMATORS]).all(axis=0)
+    there: NDArray[np.bool_] = np.all([np.isfinite(errors(rows, estimator)) for estimator in ESTIMATORS], axis=0)
     return [row for row, known in zip(rows, there, strict=True) if known] if there.any() else rows
 
 
