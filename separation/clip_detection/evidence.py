@@ -5,9 +5,14 @@ samples than the windows below (``PILE``), in pairs rather than alone (a limiter
 ``PAIRED``), and few of the pairs within 16 such widths are outside it (the top of a smooth wave, even one of constant height, has
 sqrt(1 / 16) of them there; ``FLAT``). A limiter without look-ahead cuts the rising half of a top as flat as a clipper does, and counts as
 one unless the shape of its flat tops shows it (``rounds_off``): they begin as steep as the sound was and end round, in both polarities;
-those of a clipper begin and end alike, or differ in opposite directions above and below, as the wave does. In white noise, whose clipped
-samples are single, they follow one another at random; a limiter's do not within its look-ahead (``CLOSE``). In bursts of noise over tones
-(drum machines) they do as well, and the tops at the ceiling are as sharp as those of noise.
+those of a clipper begin and end alike, or differ in opposite directions above and below, as the wave does; of a square wave through a
+filter of first order all begin gently and end abruptly. In white noise, whose clipped samples are single, they follow one another at
+random; a limiter's do not within its look-ahead (``CLOSE``). In bursts of noise over tones (drum machines) they do as well, and the
+tops at the ceiling are as sharp as those of noise.
+
+Nor does a clipper let anything pass: where most samples at a level are in a time of 0.1 s in which the same half of the wave goes higher
+(``OVERTOPPED``), it is that of a tone's lower maxima or of a filtered square wave's flat parts. Each time is judged by itself, since one
+loud sample, or a part with another ceiling, says nothing of the rest.
 
 In a copy that was resampled or coded with loss, the tops of clipped waves scatter around the ceiling by a few percent, as those of limited
 waves do, but they are flatter. For each level c and half-width w, against the band (1 - 3 w) c to (1 - w) c below:
@@ -64,13 +69,17 @@ MANY_TOUCHING = 10
 NEAR = 1e-3  # relative to a ceiling: flat tops within it are at the ceiling
 LEAST_ROUNDED = 12  # flat tops that begin steeper than they end
 ROUNDED = 1.6  # ratio of them to the reverse: 0.8 to 1.3 in music clipped at 1 and 5 %, 2 to 10 in limited music
+LEVELS_OFF = 20.0  # ratio of the reverse to them, in either polarity
 LEAST_LEVELS = 8.0  # effective number of levels between silence and ceiling: fewer are those of pulse waves, which look clipped as made
+OVERTOPPED = 0.5  # of the samples at a level, in segments that go higher: a ceiling lets nothing pass in its time
 
 # ---- changed copies
 HALF_WIDTHS = (0.01, 0.02, 0.04, 0.08)
 GRID = 2.0 ** (np.arange(-10 * 64, 5 * 64) / 64)
 LEAST_TOPS, LEAST_COMPARED = 3, 20
 STEPS_NEEDED = 0.4  # times 1 / w: two of a coarsely rounded sound's levels in a band, were they at equal distances from 0.6 c on
+LEAST_CLIPPED = 30  # samples
+LEAST_HEIGHTS = 8.0  # of the compared tops: few are those of tones; clipped music has 40 to 70
 LEAST_SAMPLES = 1.3  # in a band for each excursion that ends there: fewer are single samples, of limited waves
 REGION = 0.035  # a pile is found at c within so much, by logarithm
 WEIGHTS = np.array([1.044, -1.373, 4.42, -11.506, -3.235])
@@ -137,13 +146,19 @@ def _judged(levels: Levels, start: int, width: int) -> FoundCeiling | None:
     close = int(levels.close[start:stop].sum())
     flat = pairs >= max(LEAST_PAIRS, PAIRED * touched, FLAT * all_pairs)
     if flat or _scattered(levels, level, touched, close):
-        logit = min(max(pairs, close) - LEAST_PAIRS + 2.0, 7.0) if _effective_levels(time, level) >= LEAST_LEVELS else -1.0
+        limits = _effective_levels(time, level) >= LEAST_LEVELS and _overtopped(levels, start, stop, 0) <= OVERTOPPED
+        logit = min(max(pairs, close) - LEAST_PAIRS + 2.0, 7.0) if limits else -1.0
     elif touched >= MANY_TOUCHING and all_pairs < (LEAST_SAMPLES - 1.0) * touched:  # single samples, here and near
         logit = -1.0
     else:
         return None
     spread = 1.0 - float(fine_level(start) / fine_level(stop))
     return FoundCeiling(_mean_level(time, start, stop), float(logit), float(held - background), spread)
+
+
+def _overtopped(levels: Levels, start: int, stop: int, margin: int) -> float:
+    """The part of the samples of a window whose segment goes higher by more than a margin."""
+    return float(levels.overtopped[start:stop, margin].sum() / max(int(levels.time[start] - levels.time[stop]), 1))
 
 
 def _scattered(levels: Levels, level: float, touched: int, close: int) -> bool:
@@ -160,9 +175,14 @@ def _scattered(levels: Levels, level: float, touched: int, close: int) -> bool:
 
 
 def rounds_off(polarities: Sequence[Sequence[tuple[Levels, float]]]) -> bool:
-    """Whether flat tops are those of a limiter without look-ahead: the levels and the ceiling of every channel, for both polarities."""
+    """Whether flat tops are those of a limiter without look-ahead, or of a wave that levels off before it falls (a filtered square).
+
+    ``polarities`` has the levels and the ceiling of every channel, for both polarities.
+    """
     counts = np.array([sum((_shapes(*each) for each in one), np.zeros(2, np.int64)) for one in polarities])
     steep, reverse = counts.sum(axis=0)
+    if (counts[:, 1] >= np.maximum(LEVELS_OFF * counts[:, 0], LEAST_ROUNDED // 2)).all():
+        return True
     both = (counts[:, 0] >= np.maximum(counts[:, 1], LEAST_ROUNDED // 4)).all()
     return bool(both and steep >= LEAST_ROUNDED and steep > ROUNDED * (reverse + math.sqrt(steep + reverse) / 4))
 
@@ -229,6 +249,25 @@ def _steps_used(levels: Levels, centres: Array) -> Array:
     return counted
 
 
+def _possible(levels: Levels, centres: Array) -> NDArray[np.bool_]:
+    """Whether the bands around levels [K], of all half-widths [K, W], can be ceilings: music around them, and little goes higher."""
+    overtopped = np.append(0, np.cumsum(levels.overtopped[:, 1]))
+    widths = np.array(HALF_WIDTHS)
+    low, high = fine_index(centres[:, None] * (1.0 - widths)), fine_index(centres[:, None] * (1.0 + widths))
+    passed = overtopped[high] - overtopped[low] > OVERTOPPED * (levels.time[low] - levels.time[high])
+    possible: NDArray[np.bool_] = ~passed & (_effective_heights(levels, centres) >= LEAST_HEIGHTS)[:, None]
+    return possible
+
+
+def _effective_heights(levels: Levels, centres: Array) -> Array:
+    """How many heights the compared tops have: (sum of n)² / sum of n² over coarse steps; few in a tone, whose periods are alike."""
+    counts = np.diff(levels.tops[:, COUNT])
+    squares = np.append(0.0, np.cumsum(np.square(counts)))
+    low, high = coarse_index(0.6 * centres), coarse_index(0.88 * centres)
+    heights: Array = np.square(levels.tops[high, COUNT] - levels.tops[low, COUNT]) / np.maximum(squares[high] - squares[low], 1.0)
+    return heights
+
+
 def candidates(levels: Levels) -> list[tuple[Array, Array, Array]]:
     """Up to three piles of tops, the most significant first: levels near each and half-widths, both [K], and their measures [K, 5]."""
     total = levels.tops[-1, COUNT]
@@ -239,14 +278,16 @@ def candidates(levels: Levels) -> list[tuple[Array, Array, Array]]:
     measured = measures(levels, centres)
     significance = np.where(np.isnan(measured[..., 0]), -np.inf, measured[..., 0])
     widths = np.broadcast_to(np.array(HALF_WIDTHS), measured.shape[:2])
+    possible = _possible(levels, centres)
     found: list[tuple[Array, Array, Array]] = []
     for _ in range(3):
         best = int(np.unravel_index(significance.argmax(), significance.shape)[0])
         if not significance[best].max() > 0.0:
             break
         distance = np.abs(np.log(centres / centres[best]))
-        near = (distance < REGION)[:, None] & np.isfinite(measured[..., 0])
-        found.append((np.broadcast_to(centres[:, None], near.shape)[near], widths[near], measured[near]))
+        near = (distance < REGION)[:, None] & np.isfinite(measured[..., 0]) & possible
+        if near.any():
+            found.append((np.broadcast_to(centres[:, None], near.shape)[near], widths[near], measured[near]))
         significance[distance < 0.06] = -np.inf
     return found
 
@@ -264,7 +305,7 @@ def blurred_ceilings(levels: Levels) -> list[FoundCeiling]:
         scores = logits(measured)
         best = int(scores.argmax())
         found.append(_located(levels, float(centres[best]), float(widths[best]), float(scores[best])))
-    return sorted(found, key=lambda each: -each.logit)
+    return sorted((each for each in found if each.num_clipped >= LEAST_CLIPPED), key=lambda each: -each.logit)
 
 
 def _located(levels: Levels, centre: float, width: float, logit: float) -> FoundCeiling:

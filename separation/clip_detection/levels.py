@@ -6,11 +6,12 @@ Of each channel and polarity there are, on a logarithmic scale of levels:
     excursions N(u)   upward crossings of u
     tops              local maxima by height, and their mean curvature
     rounded           flat tops on each level that begin steeper than they end, and those that end steeper
+    overtopped        samples on each level in a segment (``SEGMENT``) that also goes higher, by more than each of ``MARGINS``
 
 T(u) / N(u) is the mean duration of an excursion, and T(u) - N(u) the pairs of neighbours that are both above u (Rice).
 
 Conventions
-    Audio is float [C, T], full scale 1.0, in blocks of any length. Memory is 12 MB a channel, whatever the length.
+    Audio is float [C, T], full scale 1.0, in blocks of any length. Memory is 15 MB a channel, whatever the length.
     Polarity 0 is the upper, 1 the lower, whose samples count by magnitude; 2 is the sum of both. Levels go from ``FLOOR`` (-72 dBFS) to
     ``TOP`` (+36 dBFS); samples outside count nowhere.
     The scale is that of the float32's own bits, whose upper ones are a piecewise linear logarithm: ``FINE`` steps an octave (0.006 to
@@ -37,6 +38,8 @@ EDGE = 3
 LONG, FLAT_STEPS = 3, 4  # samples of a flat top whose shape is seen, and how many fine steps they may differ by
 STEEPER = 1.5  # times the step at the other end of a flat top
 CLOSE = 16  # frames, 0.36 ms: no limiter with look-ahead touches its ceiling so soon again
+SEGMENT = 4096  # frames, 93 ms at 44.1 kHz: holds a period of any tone
+MARGINS = (0.02, 0.15)  # for exact copies, and for those whose tops scatter
 _FINE_SHIFT, _COARSE_SHIFT = 10, 16  # 23 bits of mantissa - 13 and - 7
 _FLOOR_BITS = int(np.float32(FLOOR).view(np.int32))
 _NUM_FINE, _NUM_COARSE = FINE * OCTAVES, COARSE * OCTAVES
@@ -109,6 +112,21 @@ def _count(x, start, time, crossings, tops, recent, close, rounded, state):  # t
     state[0], state[1], state[2] = run, first, rise
 
 
+@njit(nogil=True)
+def _count_overtopped(segments, margins, overtopped):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """Counts the samples of segments [S, t] that are lower than the peak of their side of the segment, by more than each margin."""
+    bits = segments.view(np.int32)
+    for n in range(len(segments)):
+        peaks = (segments[n].max(), -segments[n].min())
+        for k in range(segments.shape[1]):
+            side = 1 if bits[n, k] < 0 else 0
+            above = (bits[n, k] & 0x7FFFFFFF) - _FLOOR_BITS
+            if 0 <= above < _NUM_FINE << _FINE_SHIFT:
+                for m in range(len(margins)):
+                    if abs(segments[n, k]) * (1.0 + margins[m]) < peaks[side]:
+                        overtopped[side, above >> _FINE_SHIFT, m] += 1
+
+
 @dataclass(frozen=True)
 class Levels:
     """The counts of one channel and polarity, or the sum of several."""
@@ -119,6 +137,7 @@ class Levels:
     close: Counts  # [fine], tops on a step that follow another one there within ``CLOSE`` frames
     tops: Sums  # [coarse + 1, 3], sums over all tops below each step: differences are sums over bands
     rounded: Counts  # [fine, 2], flat tops on a step that begin steeper than they end, and the reverse
+    overtopped: Counts  # [fine, M], samples on a step in segments that go higher by more than each margin
 
 
 class LevelTally:
@@ -133,6 +152,8 @@ class LevelTally:
         self._close = np.zeros((num_channels, 2, _NUM_FINE), np.int64)
         self._rounded = np.zeros((num_channels, 2, _NUM_FINE, 2), np.int32)
         self._state = np.zeros((num_channels, 3))
+        self._overtopped = np.zeros((num_channels, 2, _NUM_FINE, len(MARGINS)), np.int32)
+        self._segment = np.zeros((num_channels, 0), np.float32)  # the part so far
         self._rest = np.zeros((num_channels, 0), np.float32)
 
     def add(self, block: NDArray[np.floating]) -> None:
@@ -149,6 +170,15 @@ class LevelTally:
             for channel, x in enumerate(joined):
                 counts = (self._time, self._crossings, self._tops, self._recent, self._close, self._rounded, self._state)
                 _count(x, start, *(each[channel] for each in counts))
+            self._add_segments(joined[:, EDGE:-EDGE])
+
+    def _add_segments(self, counted: NDArray[np.float32]) -> None:
+        """Takes the next frames for the counts by segment."""
+        frames = np.concatenate([self._segment, counted], axis=1)
+        whole = frames.shape[1] // SEGMENT * SEGMENT
+        self._segment = frames[:, whole:].copy()
+        for channel, x in enumerate(frames[:, :whole]):
+            _count_overtopped(x.reshape(-1, SEGMENT), np.array(MARGINS), self._overtopped[channel])
 
     def levels(self, channel: int, polarity: int) -> Levels:
         """The counts of a channel so far, of one polarity or (2) of both."""
@@ -156,6 +186,9 @@ class LevelTally:
         time = self._time[channel, sides].sum(axis=0)
         tops = self._tops[channel, sides].sum(axis=0)
         crossings = self._crossings[channel, sides].sum(axis=0)
+        overtopped = self._overtopped[channel].copy()
+        if self._segment.size:
+            _count_overtopped(self._segment[channel : channel + 1], np.array(MARGINS), overtopped)
         return Levels(
             self.num_frames,
             np.append(time[::-1].cumsum()[::-1], 0),
@@ -163,6 +196,7 @@ class LevelTally:
             self._close[channel, sides].sum(axis=0),
             np.concatenate([np.zeros((1, 3)), tops.cumsum(axis=0)]),
             self._rounded[channel, sides].sum(axis=0, dtype=np.int64),
+            overtopped[sides].sum(axis=0, dtype=np.int64),
         )
 
 
@@ -175,4 +209,5 @@ def pooled(levels: list[Levels]) -> Levels:
         np.sum([each.close for each in levels], axis=0),
         np.sum([each.tops for each in levels], axis=0),
         np.sum([each.rounded for each in levels], axis=0),
+        np.sum([each.overtopped for each in levels], axis=0),
     )

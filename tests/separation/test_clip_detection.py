@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from scipy.signal import lfilter
+from scipy.signal import butter, lfilter, sosfilt
 
 import stemwright as sw
 from stemwright.datagen.effects import limiter
 from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.clip_detection.ceilings import clipping_of
-from stemwright.separation.clip_detection.levels import EDGE, LevelTally, fine_index, fine_level
+from stemwright.separation.clip_detection.levels import EDGE, SEGMENT, LevelTally, fine_index, fine_level
 
 RATE = 44_100
 
@@ -51,6 +51,7 @@ def test_counts_are_those_of_numpy_in_blocks_of_any_length(music):
             np.testing.assert_array_equal(counts.excursions, others.excursions)
             np.testing.assert_array_equal(counts.close, others.close)
             np.testing.assert_array_equal(counts.rounded, others.rounded)
+            np.testing.assert_array_equal(counts.overtopped, others.overtopped)
             np.testing.assert_allclose(counts.tops, others.tops, rtol=1e-9)
             step = int(fine_index(0.2))
             above = sign * music[channel] >= fine_level(step)
@@ -231,3 +232,49 @@ def test_clipped_bursts_of_noise_over_tones_are_found_and_limited_ones_are_not(s
         assert np.abs(limited).max() < 0.9 * np.abs(sound).max()
         assert not any(each.share for each in sw.detect_clipping(copied(limited), RATE))
     assert not any(each.share for each in sw.detect_clipping(copied(sound), RATE))
+
+
+TIME = np.arange(4 * RATE) / RATE
+
+
+def organ(fundamental: float) -> np.ndarray:
+    """A steady tone whose lower maxima are level for long."""
+    partials = (0.5, 1, 1.5, 2, 3, 4, 6, 8)
+    return np.sum([np.sin(2 * np.pi * 2 * fundamental * p * TIME + p) / 1.3**i for i, p in enumerate(partials)], axis=0)
+
+
+def square(frequency: float, cutoff: float, order: int) -> np.ndarray:
+    """A square wave through a Butterworth low-pass filter."""
+    wave = np.where((frequency * TIME) % 1.0 < 0.5, 1.0, -1.0)
+    return sosfilt(butter(order, cutoff, fs=RATE, output="sos"), wave)
+
+
+@pytest.mark.parametrize("gain", [0.9, 0.1])
+@pytest.mark.parametrize(
+    "tone",
+    [organ(55.0), square(55.0, 500.0, 4), square(55.0, 1000.0, 1), square(41.2, 2000.0, 8), square(65.4, 1000.0, 4)],
+    ids=["organ", "square", "square, first order", "square, order 8", "square of 65 Hz"],
+)
+def test_tones_that_repeat_a_level_below_their_peak_are_not_clipped(tone, gain):
+    audio = (gain * tone / np.abs(tone).max())[None]
+    for copy in (audio.astype(np.float32), sixteen(audio)):
+        (found,) = sw.detect_clipping(copy, RATE)
+        assert (found.ceiling_low, found.ceiling_high, found.confidence) == (0, 0, 0)
+
+
+def test_a_clipped_tone_is():
+    tone = 0.9 * organ(55.0) / np.abs(organ(55.0)).max()
+    (found,) = sw.detect_clipping(np.clip(tone, -0.7, 0.7)[None].astype(np.float32), RATE)
+    assert (found.ceiling_low, found.ceiling_high) == pytest.approx((-0.7, 0.7), rel=1e-3)
+
+
+def test_samples_are_overtopped_where_their_own_segment_goes_higher():
+    signal = np.full((1, 3 * SEGMENT + 2 * EDGE + 100), 0.5, np.float32)
+    signal[0, EDGE + SEGMENT + 7] = 0.55  # 10 % above, in the second segment alone
+    signal[0, EDGE + 3 * SEGMENT + 7] = 0.9  # in the last, which is not whole
+    tally = LevelTally(1)
+    for start in range(0, signal.shape[1], 1001):
+        tally.add(signal[:, start : start + 1001])
+    step = int(fine_index(0.5))
+    np.testing.assert_array_equal(tally.levels(0, 0).overtopped[step], [SEGMENT - 1 + 99, 99])
+    assert not tally.levels(0, 1).overtopped.any()
