@@ -99,6 +99,8 @@ def calibrate(
     else:
         separating = separator_for(model, model_folder, how, offline=offline, trust_pickle=trust_pickle)
     _check_separates(corpus, separating.origin)
+    if not dry_run:
+        _check_places(separating, corpus)
     usable, misnamed = _named_rightly(terminal, found, separating)
     _end_where_few(terminal, misnamed, lambda: check_songs(len(usable)))
     rows, rejected = _measured(terminal, found.songs, usable, separating)
@@ -152,6 +154,15 @@ def _check_separates(corpus: Path | None, origin: str) -> None:
     from stemwright.datagen.run.corpus_calibrations import check_separates
 
     check_separates(Corpus(corpus).config, origin, "this calibration")
+
+
+def _check_places(separator: Any, corpus: Path | None) -> None:
+    """Raises UsageError where the calibration could not be kept, before anything is separated."""
+    from stemwright.separation.balance.kept_calibrations import check_place, place_of_calibrations
+    from stemwright.separation.calibrating.multitrack_songs import kept_rows_folder
+
+    for place in (None, corpus) if corpus else (None,):
+        check_place(kept_rows_folder(separator).name, place_of_calibrations(place))
 
 
 def _songs(multitracks: Path, kind: str | None) -> FoundSongs:

@@ -93,10 +93,16 @@ def keep(found: KeptCalibration, folder: Path) -> Path:
     Raises UsageError where a file that cannot be read has its place: it may be of a newer version.
     """
     make_folder(folder)
-    path = folder / f"{found.key}.json"
-    if path in damaged_in(folder):
-        raise UsageError(f"{damage(path)}; it was not overwritten")
+    path = check_place(found.key, folder)
     write_bytes(path, (found.model_dump_json(indent=1) + "\n").encode())
+    return path
+
+
+def check_place(key: str, folder: Path) -> Path:
+    """The file for a calibration to the separator of a key. Raises UsageError where one that cannot be read has its place."""
+    path = folder / f"{key}.json"
+    if path in damaged_in(folder):
+        raise UsageError(f"{damage(path)}, then calibrate again; it was not overwritten")
     return path
 
 

@@ -440,7 +440,11 @@ def test_a_damaged_calibration_in_a_corpus_is_an_error_and_in_the_cache_a_warnin
     assert estimates(corpus) == before
     own.write_bytes(damaged)
     assert f"{own} is no calibration of this version" in stemwright("calibrate", "--list").stderr
-    assert "it was not overwritten" in stemwright("calibrate", here / "songs", *SEPARATOR, check=False).stderr
+    shutil.rmtree(tmp_path / "cache" / "calibrations" / "songs")
+    done = stemwright("calibrate", here / "songs", *SEPARATOR, check=False)
+    assert done.returncode == 2
+    assert "move it elsewhere, then calibrate again; it was not overwritten" in done.stderr
+    assert not (tmp_path / "cache" / "calibrations" / "songs").exists()  # nothing was separated
     assert own.read_bytes() == damaged
 
 
