@@ -167,6 +167,15 @@ def test_songs_that_a_calibration_was_made_on_are_counted():
     assert shown.note == "calibrated on 4 songs (stemwright calibrate); 2 of these 3 songs are among them, by their titles: not held out"
 
 
+def test_a_separator_without_a_group_has_no_figure_of_it(found):
+    """Separators may have been run over songs of other stems."""
+    group = found.rows[0]["group"]
+    others = [{**row, "model": "second"} for row in found.rows if row["group"] != group]
+    who = {each.who for each in balance.figures([*found.rows, *others]) if each.group == group}
+    assert who
+    assert not any(name.startswith("second") for name in who)
+
+
 def test_separators_of_one_name_have_lines_of_their_own(songs, tmp_path):
     shutil.copytree(songs / "exact", tmp_path / "other" / "moved")
     models = given_models([str(songs / "moved"), str(tmp_path / "other" / "moved"), f"{songs}/exact/../moved"])

@@ -145,7 +145,7 @@ def _error(group: str, name: str, model: str, estimator: str, rows: Sequence[Row
     notes = [f"{len(missing)} of {len(rows)} stems are there and are called not present: no error of theirs"] if missing else []
     if sums := len(rows) - len(compared) - len(missing):
         notes.append(f"{sums} of {len(rows)} stems are sums of separated ones, of which only naive and cross are known: not counted here")
-    if estimator == "point" and (own := max(row["calibration_songs"] for row in rows)):
+    if estimator == "point" and (own := max((row["calibration_songs"] for row in rows), default=0)):
         songs, shared = ({row["song"] for row in rows if row["calibrated"] or among} for among in (True, False))
         few = f"{len(shared)} of these {counted(len(songs), 'song')} are among them, by their titles: not held out" if shared else ""
         notes.append(f"calibrated on {counted(own, 'song')} (stemwright calibrate); {few or 'none of these songs is among them, by title'}")
