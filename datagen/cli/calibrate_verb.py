@@ -67,8 +67,7 @@ def calibrate(
 ) -> None:
     """Fit levels, pans and their 80 % ranges to one separator, on multitracks whose stems are known.
 
-    The mixtures are separated, and compared with the stems. Balance and rules then use the calibration for that separator; a corpus uses it
-    if its configuration names it.
+    The mixtures are separated and compared with the stems. Balance and rules then use it; a corpus does if its configuration names it.
 
     Example: stemwright calibrate multitracks/ --model htdemucs_ft
     """

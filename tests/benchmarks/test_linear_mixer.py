@@ -13,10 +13,12 @@ def examples_of(weights: np.ndarray, songs: int, seed: int) -> Examples:
 
 
 def test_levels_that_follow_from_features_are_found() -> None:
+    """But for the mean of each name, which is that of the 200 songs: their features are not 0 on average, by about a fourteenth."""
     weights = np.array([1.5, -2.0, 0.0])
     found = fitted(examples_of(weights, 200, 0), 1e-6)
+    assert np.allclose(found.weights / found.spread, weights, atol=0.05)
     other = examples_of(weights, 20, 1)
-    assert rms(centred(found.gains_db(other.features)) - other.truth) < 1e-3 * rms(other.truth)
+    assert rms(centred(found.gains_db(other.features)) - other.truth) < 0.15 * rms(other.truth)
 
 
 def test_levels_of_chance_are_not_predicted_on_songs_left_out() -> None:
