@@ -1,6 +1,7 @@
 """Clipping found from samples alone: in exact and changed copies, and not in what is only loud."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import stemwright as sw
 from stemwright.datagen.effects import limiter
 from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.clip_detection.ceilings import clipping_of
-from stemwright.separation.clip_detection.levels import EDGE, SEGMENT, LevelTally, fine_index, fine_level
+from stemwright.separation.clip_detection.evidence import rounds_off
+from stemwright.separation.clip_detection.levels import EDGE, FINE, OCTAVES, SEGMENT, LevelTally, fine_index, fine_level
 
 RATE = 44_100
 
@@ -278,3 +280,15 @@ def test_samples_are_overtopped_where_their_own_segment_goes_higher():
     step = int(fine_index(0.5))
     np.testing.assert_array_equal(tally.levels(0, 0).overtopped[step], [SEGMENT - 1 + 99, 99])
     assert not tally.levels(0, 1).overtopped.any()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "limited"), [([[164, 83], [50, 40]], False), ([[132, 22], [14, 10]], True), ([[69, 67], [7, 11]], False)]
+)
+def test_flat_tops_of_a_decaying_mix_that_was_clipped_are_not_those_of_a_limiter(shapes, limited):
+    """Counts of flat tops that begin steeper than they end, and the reverse, above and below: of a clipped metal song, of the same
+    limited without look-ahead, of a clipped synthetic song.
+    """
+    counts = np.zeros((2, FINE * OCTAVES, 2), np.int64)
+    counts[:, int(fine_index(0.95))] = shapes
+    assert rounds_off([[(SimpleNamespace(rounded=one), 0.95)] for one in counts]) == limited
