@@ -18,7 +18,7 @@ SHOWN = {  # notebook -> what its run has to show
     "02_mix_balance": r"mean error [01]\.\d\d LU, of the plain loudness [3-9]\.\d\d LU",
     "03_effect_removal": r"error of the inverse: -3\d\d dBFS",
     "04_train_a_mixer": r"STFT loss of the mix: 0\.0[0-3]\d trained, 0\.0[4-9]\d at equal loudness",
-    "05_fit_a_mix": r"residual -[3-9]\d dB of the mixture; with gain and pan alone -[12]\d dB",
+    "05_fit_a_mix": r"residual -(?:[3-9]\d|1\d\d) dB of the mixture; with gain and pan alone -[12]\d dB",
     "06_edit_in_words": r"is not understood as an edit; the nearest is",
     "07_blind_estimates": r"12} songs in the profile",
 }
