@@ -30,7 +30,7 @@ from train_console import DATA_RATE, FIRST_TRAIN, pairs_of
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.mixing.mixer_network import untrained
 
-FIRST_TEST = 9100
+FIRST_TEST = 9100  # other songs than those of the console, on which its table rests
 RANDOM_LU = (0.0, 0.5, 1.0, 2.0, 4.0)
 BIAS = (0.2, 0.4)  # of its distance to the loudest stem, by which a soft stem is read too high
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "label_error.png"

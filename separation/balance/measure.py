@@ -297,22 +297,21 @@ def balances_of(
     return found if left_lu == -math.inf else {name: _widened(stem, left_lu, calibration.closure_share) for name, stem in found.items()}
 
 
+def _gated(sums: Array, edges: NDArray[np.int64]) -> float:
+    """The gated loudness of energies by hops."""
+    return gated_loudness(np.maximum(window_means(sums, edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0], 0.0))
+
+
 def _given_gap(given: Energies, number: int, together: NDArray[np.bool_], calibration: Calibration) -> float:
     """The gap in LU between naive and cross of a stem as given."""
     raised = closing_factor(given.mixture, given.cross[together]) if calibration.together and together[number] else 1.0
-    own, cross = (
-        gated_loudness(np.maximum(window_means(sums, given.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0], 0.0))
-        for sums in (given.own[number], raised * given.cross[number])
-    )
+    own, cross = (_gated(sums, given.edges) for sums in (given.own[number], raised * given.cross[number]))
     return cross - own if math.isfinite(cross) and math.isfinite(own) else 0.0
 
 
 def _as_given(stem: StemBalance, energies: Energies, number: int, mixture_lufs: float) -> StemBalance:
     """A stem with the loudness and the cross-energy of the audio as given, leak included."""
-    own, cross = (
-        gated_loudness(np.maximum(window_means(sums, energies.edges, MOMENTARY_HOPS, BLOCK_STEP_HOPS)[0], 0.0))
-        for sums in (energies.own[number], energies.cross[number])
-    )
+    own, cross = (_gated(sums[number], energies.edges) for sums in (energies.own, energies.cross))
     return replace(stem, loudness_lufs=own, naive_lu=own - mixture_lufs, cross_lu=cross - mixture_lufs)
 
 
