@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas
-import soundfile
 from balance_fit import AUDIBLE_LU, fit, windows_of
+from free_excerpts import middle, songs_with
 from joblib import Parallel, delayed
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
@@ -167,14 +167,9 @@ def excerpt() -> tuple[str, Stems]:
 
 def free_songs(music: Path, *, fitting: bool) -> Iterator[tuple[str, Stems]]:
     """The middle of tracker songs that have drums, bass and other: every other one for fitting, the rest to be measured."""
-    names = ("drums", "bass", "other")
-    places = [place for place in sorted((music / "modules").iterdir()) if all((place / f"{name}.flac").is_file() for name in names)]
-    for place in places[int(not fitting) :: 2]:
-        info = soundfile.info(place / "mixture.flac")
-        count = round(DURATION_S * info.samplerate)
-        start = max(0, info.frames - count) // 2
-        parts = {name: soundfile.read(place / f"{name}.flac", start=start, frames=count, dtype="float32")[0].T for name in names}
-        if info.samplerate == SAMPLE_RATE and all(part.any() for part in parts.values()):
+    for place in songs_with(music, "modules")[int(not fitting) :: 2]:
+        parts, rate = middle(place, DURATION_S)
+        if rate == SAMPLE_RATE and all(part.any() for part in parts.values()):
             yield place.name, parts
 
 

@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this f
 
 import numpy as np
 import torch
+from free_excerpts import songs_with
 from inversion import PRESETS, invert_once
 from results import publish
 from songs import mixture_of, render_song
@@ -93,11 +94,7 @@ def real_songs(music: Path, count: int) -> Path:
     """A folder with links to the tracker songs that have drums, bass and other, for evaluations."""
     folder = KEPT / "real"
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = [
-        place
-        for place in sorted((music / "modules").iterdir())
-        if place.name.split("-")[0] not in TRAINED_ON and all((place / f"{name}.flac").is_file() for name in NAMES[:3])
-    ]
+    chosen = [place for place in songs_with(music, "modules") if place.name.split("-")[0] not in TRAINED_ON]
     for place in chosen[:count]:
         here = folder / place.name
         here.mkdir(exist_ok=True)

@@ -31,9 +31,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from bundled_pool import HELD_OUT, SCALE, free_music, made_songs, remixes, write
+from free_excerpts import middle, songs_with
 from songs import STEMS, render_song
 
 from stemwright.datagen.evaluate.scores import si_sdr_db
@@ -96,15 +96,10 @@ def held_out(folder: Path | None, duration_s: float = 12.0) -> list[np.ndarray]:
 def free_pieces(music: Path, collection: str, duration_s: int = 10) -> list[np.ndarray]:
     """The middle of songs of free music that are in no pool, silence for what they do not have: float32 [4, 2, T] each."""
     pieces = []
-    for place in sorted(path for path in (music / collection).iterdir() if (path / "mixture.flac").exists()):
-        if (collection == "scores" and place.name not in HELD_OUT) or not all((place / f"{stem}.flac").exists() for stem in STEMS[:3]):
-            continue
-        info = soundfile.info(place / "mixture.flac")
-        count = min(info.frames, duration_s * info.samplerate)
-        stems = np.zeros((len(STEMS), 2, count), np.float32)
-        for index, stem in enumerate(STEMS[:3]):
-            stems[index] = soundfile.read(place / f"{stem}.flac", frames=count, start=(info.frames - count) // 2, dtype="float32")[0].T
-        pieces.append(stems)
+    for place in songs_with(music, collection):
+        if collection != "scores" or place.name in HELD_OUT:
+            parts, _ = middle(place, duration_s)
+            pieces.append(np.stack([*parts.values(), np.zeros_like(parts["drums"])]))
     return pieces
 
 
