@@ -22,7 +22,7 @@ from pydantic import Field
 from stemwright.manifests.joined_rows import ById, JoinedRows
 from stemwright.manifests.metadata import Metadata
 from stemwright.manifests.names import Name, SampleRate
-from stemwright.manifests.pair_records import Branch, Example, Pair, Signal, SignalFile
+from stemwright.manifests.pair_records import Branch, Example, Pair, SendBus, Signal, SignalFile
 from stemwright.manifests.records import Db, EffectUse, Id, Part, Record, Shard, Split, Stem, Track, TrackEstimate, seal
 from stemwright.manifests.shards import in_dataset
 from stemwright.manifests.table_rows import TableRows
@@ -184,7 +184,7 @@ def differences(planned: Pair, gain_db: float, written: WrittenPair, facts: Sour
 def _same_signal(planned: Signal, written: WrittenSignal, gain_db: float) -> bool:
     if (planned.name, planned.view, len(planned.branches)) != (written.name, written.view, len(written.branches)):
         return False
-    if [(send.name, send.gains_db) for send in planned.sends] != [(send.name, send.gains_db) for send in written.sends]:
+    if [_without_chain(send) for send in planned.sends] != [_without_chain(send) for send in written.sends]:
         return False
     chains = [(planned.bus, written.bus), *((one.chain, other.chain) for one, other in zip(planned.sends, written.sends, strict=True))]
     for one, other in zip(planned.branches, written.branches, strict=True):
@@ -192,6 +192,10 @@ def _same_signal(planned: Signal, written: WrittenSignal, gain_db: float) -> boo
             return False
         chains.append((one.chain, other.chain))
     return all(_same_chain(one, other, gain_db) for one, other in chains)
+
+
+def _without_chain(send: SendBus) -> SendBus:
+    return send.model_copy(update={"chain": ()})
 
 
 def _same_chain(planned: Sequence[EffectUse], written: Sequence[EffectUse], gain_db: float) -> bool:

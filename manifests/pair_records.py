@@ -4,7 +4,8 @@ Conventions
     Those of ``stemwright.manifests.records``. A signal is branches, each a source through a chain of effects, summed, then through the
     chain of a bus. Sends are buses beside it, as of a shared reverb: branches feed them after their chains, each with a gain of its own,
     and what their chains make of the sum is added to the branches before the bus.
-    A signal without sends is written, in JSON and so for ids and digests, as before there were any: the column is left out.
+    A signal without sends is written, in JSON and so for ids and digests, as before there were any: the column is left out. So are the
+    columns of a send that say nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from stemwright.manifests.metadata import is_none
 from stemwright.manifests.names import LONGEST_EXCERPT_S, MOST_FRAMES, MOST_PARTS, Name, SampleRate
 from stemwright.manifests.records import AudioFile, CacheKey, Db, EffectUse, Id, Record, Split
 
@@ -42,6 +44,15 @@ class SendBus(Record):
         max_length=MOST_PARTS, description="gain in dB with which each branch of the signal is sent to it, in order; None: it is not"
     )
     chain: tuple[EffectUse, ...] = Field((), max_length=MOST_PARTS, description="effects of the bus, in order")
+    feed: Literal["mean"] | None = Field(
+        None, exclude_if=is_none, description="what enters the chain; mean: in every channel the mean of all; None: the sum as it is"
+    )
+    returns: Literal["difference"] | None = Field(
+        None,
+        exclude_if=is_none,
+        description="what joins the sum; difference: what the chain makes of its input, less that input, as of an effect that keeps the "
+        "direct sound; None: what the chain makes of it",
+    )
 
 
 def _is_empty(value: tuple[object, ...]) -> bool:

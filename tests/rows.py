@@ -28,7 +28,9 @@ def arrow_values(record_type: type[Record], records: Iterable[Record]) -> list[d
     """Rows as Arrow takes them, with the columns that JSON leaves out where they are empty."""
     values: Any = TypeAdapter(tuple[record_type, ...]).dump_python(tuple(records), context="arrow")  # type: ignore[valid-type]
     for signal in (signal for row in values for side in ("inputs", "targets") for signal in row.get(side, ())):
-        signal.setdefault("sends", ())
+        for send in signal.setdefault("sends", ()):
+            send.setdefault("feed", None)
+            send.setdefault("returns", None)
     for row in values if record_type is Track else ():
         row.setdefault("year", None)
         row.setdefault("genre", None)

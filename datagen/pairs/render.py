@@ -4,7 +4,8 @@ Conventions
     The same pair gives the same bytes on one kind of processor, with the same versions; others add up in another order and differ in
     the last bits.
     A signal is its branches, each a source through its chain, summed, then through the bus chain. Audio is float32 [C, T].
-    A send gets the sum of the branches' outputs, each times its gain of that send; what its chain makes of it is added to their sum.
+    A send gets the sum of the branches' outputs, each times its gain of that send; what its chain makes of it is added to their sum, less
+    what it got where the send ``returns`` the difference.
     A signal's view shows what its bus did: "gain" is the gain of the bus's limiter for every sample, [1, T] or [C, T]; "unlimited" is the
     audio with every gain of the bus but that one, those that set a loudness included, so that audio = unlimited x gain.
     An effect with a memory starts each excerpt from silence: the label is what was done to the excerpt.
@@ -26,7 +27,7 @@ import numpy as np
 from stemwright.datagen.pairs.chain_runs import MEASURED, ChainRuns, MeasuredChange
 from stemwright.manifests.decibels import db_to_gain
 from stemwright.manifests.disk.bulk import located
-from stemwright.manifests.pair_records import Branch, Change, Pair, Signal
+from stemwright.manifests.pair_records import Branch, Change, Pair, SendBus, Signal
 from stemwright.manifests.records import AudioFile, EffectUse, Refused
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.formats import Audio
@@ -100,8 +101,9 @@ class _Rendering:
             fed = [
                 np.float32(db_to_gain(gain_db)) * part for gain_db, part in zip(send.gains_db, parts, strict=True) if gain_db is not None
             ]
-            entering, root = _sum(fed, self.pair.num_frames), (signal.branches, send.gains_db)
-            returns.append(self._run(root, entering, send.chain, gains_db))
+            entering, root = _fed(_sum(fed, self.pair.num_frames), send), (signal.branches, send.gains_db, send.feed)
+            made = self._run(root, entering, send.chain, gains_db)
+            returns.append(made - entering if send.returns else made)
             if measured:
                 self._measure(root, entering, send.chain, signal.name, number)
         return returns
@@ -155,6 +157,11 @@ class _Rendering:
         """What its branches, by themselves, add up to before the bus."""
         parts = [self._run(_root(branch), self._source(branch), branch.chain, []) for branch in signal.branches]
         return _sum([*parts, *self._returns(signal, parts, [], measured=False)], self.pair.num_frames)
+
+
+def _fed(audio: Audio, send: SendBus) -> Audio:
+    """What enters the chain of a send, of the sum [C, T] of what is sent to it."""
+    return np.broadcast_to(audio.mean(axis=0, keepdims=True), audio.shape).copy() if send.feed else audio
 
 
 def _root(branch: Branch) -> tuple[str, int, str]:

@@ -10,17 +10,24 @@ import pytest
 from conftest import make_song, write_song_file
 from typer.testing import CliRunner
 
+import stemwright as sw
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.dataset.loader import PairDataset
-from stemwright.datagen.effects import apply_chain
+from stemwright.datagen.effects import EFFECTS, apply_chain
+from stemwright.datagen.inverse.console import Console
+from stemwright.datagen.inverse.console.reverberation import Feed
+from stemwright.datagen.inverse.console.shared_room import SharedRoom
+from stemwright.datagen.inverse.fitted_chain import FittedChain
 from stemwright.datagen.pairs.render import Sources
 from stemwright.datagen.run import stages
 from stemwright.datagen.run.configuration import check
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.tasks import Workers
+from stemwright.manifests import table
 from stemwright.manifests.check import check_corpus, errors
 from stemwright.manifests.dataset_rows import WrittenSignal
-from stemwright.manifests.records import Stem
+from stemwright.manifests.pair_records import Branch, Pair, Signal
+from stemwright.manifests.records import Stem, Track
 
 FORMATS = ("folder", "webdataset", "huggingface")
 CONSOLE = {"per_track": 2, "mode": "console", "sends": ["reverb", "delay"], "rides": True, "mix_peak_dbfs": [-3.0, -1.0]}
@@ -65,8 +72,9 @@ def made_of(signal: WrittenSignal, branches: list[np.ndarray], rate: int) -> np.
     """What a row says that a signal is, of the outputs of its branches."""
     returns = []
     for send in signal.sends:
-        fed = [10 ** (gain_db / 20) * part for gain_db, part in zip(send.gains_db, branches, strict=True) if gain_db is not None]
-        returns.append(apply_chain(np.sum(fed, axis=0), rate, send.chain))
+        fed = np.sum([10 ** (gain_db / 20) * part for gain_db, part in zip(send.gains_db, branches, strict=True) if gain_db is not None], 0)
+        fed = np.broadcast_to(fed.mean(0, keepdims=True), fed.shape).copy() if send.feed else fed
+        returns.append(apply_chain(fed, rate, send.chain) - (fed if send.returns else 0.0))
     return apply_chain(np.sum([*branches, *returns], axis=0), rate, signal.bus)
 
 
@@ -94,6 +102,34 @@ def test_the_written_inputs_through_the_chains_of_the_row_are_the_written_target
         np.testing.assert_allclose(made_of(mix, whole, pair.sample_rate), targets[0].numpy(), atol=1e-5)
         gains.append(gain)
     assert len(gains) >= 3
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_fitted_console_with_a_shared_room_is_written_in_every_format(name: str, corpora: dict[str, Corpus], tmp_path: Path) -> None:
+    shutil.copytree(corpora[name].folder, tmp_path / name)
+    corpus = Corpus(tmp_path / name)
+    stems = {stem.name: stem for stem in corpus.rows("stems", Stem) if stem.track_id == corpus.rows("tracks", Track)[0].id}
+    dry = {part: sw.load(corpus.folder / stem.audio.path) for part, stem in stems.items()}
+    rate, room = dry["drums"][1], EFFECTS["room"].Settings(rt60_s=0.2, wet_db=0.0, seed=3.0)
+    chains = {part: FittedChain((("fader", EFFECTS["fader"].Settings(gain_db=-6.0, pan=0.2)),), -60.0) for part in ("drums", "vocals")}
+    console = Console(chains, -60.0, -20.0, send=SharedRoom({"drums": -10.0, "vocals": -4.0}, room, sample_rate=rate, feed=Feed.MEAN))
+    mix = console.signal({part: stems[part].id for part in chains})
+    inputs = tuple(Signal(name=part, branches=(Branch(source_id=stems[part].id),)) for part in chains)
+    planned = next(pair for pair in corpus.rows("pairs", Pair) if pair.track_id == stems["drums"].track_id)
+    columns = {each: getattr(planned, each) for each in Pair.model_fields} | {"inputs": inputs, "targets": (mix,), "min_change_db": None}
+    row = Pair(**columns)
+    row = row.model_copy(update={"id": row.seal_id()})
+    table.write(corpus.table("pairs"), [row], Pair, made_from=table.made_from(corpus.table("pairs")) or "")
+    stages.run_render(corpus, Workers(1))
+    assert errors(check_corpus(corpus.folder)) == []
+    data = PairDataset(corpus.dataset, kind="remix", split="all")
+    (_, (written,), _), pair = data[0], data.pair(0)
+    gain = 10 ** (data.example(0).gain_db / 20)
+    part = slice(row.start_frame, row.start_frame + row.num_frames)
+    expected = console.mix({each: gain * audio[:, part] for each, (audio, _) in dry.items() if each in chains}, rate).numpy()
+    strips = [apply_chain(gain * dry[branch.stem][0][:, part].astype(float), rate, branch.chain) for branch in pair.targets[0].branches]
+    for made in (written.numpy(), made_of(pair.targets[0], strips, rate)):
+        assert np.abs(made - expected).max() < 1e-5
 
 
 def test_labels_have_the_gains_of_sends_with_their_branches_and_the_sends_in_slots_of_their_own(corpora: dict[str, Corpus]) -> None:

@@ -240,6 +240,15 @@ def test_a_shared_room_without_response_has_its_own_noise_and_a_lost_one_is_miss
         Preset.read(path)
 
 
+@pytest.mark.parametrize("suffix", [".json", ".rpp", ".py"])
+def test_a_program_without_our_rooms_gets_the_response_of_the_settings(suffix, folder, tmp_path):
+    path, _ = written(folder, tmp_path, suffix, send=shared(response=False))
+    response = path.with_suffix(".room.wav")
+    assert response.exists() == (suffix != ".json")
+    if suffix != ".json":
+        assert np.abs(load(response)[0] - shared().response.numpy()).max() < 1e-6
+
+
 def test_a_project_sends_every_stem_to_the_track_of_the_room(folder, tmp_path):
     path, left_out = written(folder, tmp_path, ".rpp", send=shared())
     sends = [line.split() for line in path.read_text().splitlines() if line.strip().startswith("AUXRECV")]
@@ -248,12 +257,13 @@ def test_a_project_sends_every_stem_to_the_track_of_the_room(folder, tmp_path):
     assert load(path.with_suffix(".room.wav"))[1] == RATE
 
 
-def test_a_script_renders_the_shared_room_from_its_response(song, folder, tmp_path):
+@pytest.mark.parametrize("response", [True, False])
+def test_a_script_renders_the_shared_room_from_its_response(response, song, folder, tmp_path):
     pytest.importorskip("pedalboard")
     chains = {"vocals": CHAINS["vocals"], "bass": CHAINS["bass"]}
-    path, left_out = written(folder, tmp_path, ".py", chains=chains, send=shared())
+    path, left_out = written(folder, tmp_path, ".py", chains=chains, send=shared(response))
     assert not left_out
     out = tmp_path / "out.wav"
     subprocess.run([sys.executable, path, folder, out], check=True)
-    mix, _ = preset(chains, send=shared()).mix({name: song[name] for name in chains}, RATE)
+    mix, _ = preset(chains, send=shared(response)).mix({name: song[name] for name in chains}, RATE)
     assert 10.0 * np.log10(((load(out)[0] - mix) ** 2).sum() / (mix**2).sum()) < -60.0

@@ -53,7 +53,7 @@ def sent(signal):
     """The signal, with a send if it has branches that can feed one."""
     count = len(signal.branches)
     gains = st.lists(st.none() | st.floats(-48.0, 24.0), min_size=count, max_size=count).filter(lambda found: found != [None] * count)
-    sends = st.builds(SendBus, name=names, gains_db=gains, chain=st.lists(uses, max_size=1))
+    sends = st.builds(SendBus, name=names, gains_db=gains, chain=st.lists(uses, max_size=1), feed=st.none() | st.just("mean"))
     return st.lists(sends, max_size=min(1, count)).map(lambda found: Signal(**{**dict(signal), "sends": found}))
 
 

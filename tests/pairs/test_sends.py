@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from test_recipes import corpus, only, planned
 from test_render import pair, signal
 
-from stemwright.datagen.effects import apply_chain
+from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.envelope import POINTS
 from stemwright.datagen.effects.ranges import FADER_DB
+from stemwright.datagen.inverse.console import Console
+from stemwright.datagen.inverse.console.reverberation import Feed
 from stemwright.datagen.inverse.console.send_search import check_send
+from stemwright.datagen.inverse.console.shared_room import SharedRoom
+from stemwright.datagen.inverse.fitted_chain import FittedChain
 from stemwright.datagen.pairs.render import render
 from stemwright.datagen.report.chain_text import uses
 from stemwright.datagen.report.effect_spreads import uses_of
@@ -31,6 +37,8 @@ REVERB = EffectUse(effect="reverb", settings={"wet": 1.0, "dry": 0.0, "room_size
 ECHO = EffectUse(effect="delay", settings={"delay_ms": 90.0, "mix": 1.0}, role="added")
 CLIP = EffectUse(effect="clip", settings={"ceiling_db": -20.0})
 DOWN = EffectUse(effect="fader", settings={"gain_db": -3.0})
+BRIGHT = EFFECTS["eq"].Settings(high_shelf_gain_db=4.0, peak1_gain_db=-3.0)
+ROOM = EFFECTS["room"].Settings(rt60_s=0.3, pre_delay_ms=10.0, wet_db=0.0, seed=5.0)
 CONSOLE = {"mode": "console", "sends": ["reverb", "delay"], "rides": True}
 
 
@@ -48,8 +56,8 @@ def sent(*sends: SendBus, bus: tuple[EffectUse, ...] = (), name: str = "mix") ->
     return Signal(name=name, branches=branches, sends=sends, bus=bus)
 
 
-def excerpt(inputs, targets, **columns) -> Pair:
-    return pair(inputs, targets, start_frame=0, num_frames=9_000, sample_rate=RATE, **columns)
+def excerpt(inputs, targets, *, start_frame=0, **columns) -> Pair:
+    return pair(inputs, targets, start_frame=start_frame, num_frames=9_000, sample_rate=RATE, **columns)
 
 
 def test_a_send_adds_what_its_effects_make_of_the_sum_of_the_branches_each_at_its_gain() -> None:
@@ -106,6 +114,52 @@ def test_sends_that_do_not_fit_the_branches_are_refused_with_a_sentence(sends, s
         sent(*(SendBus(name=name, gains_db=gains_db) for name, gains_db in sends))
 
 
+def test_a_send_can_return_what_its_effects_add_and_be_fed_with_the_mean_of_the_channels() -> None:
+    room = EffectUse(effect="room", settings={"rt60_s": 0.3, "wet_db": 0.0, "seed": 7.0})
+    send = SendBus(name="room", gains_db=(-6.0, None, 3.0), chain=(room,), feed="mean", returns="difference")
+    found = render(excerpt([], [sent(send, bus=(CLIP,))]), sound)["mix"]
+    drums, bass, vocals = (through(sound(source), DOWN) for source in IDS.values())
+    fed = np.broadcast_to((10 ** (-6 / 20) * drums + 10 ** (3 / 20) * vocals).mean(0, keepdims=True), (2, 9_000)).copy()
+    np.testing.assert_allclose(found, through(drums + bass + vocals + through(fed, room) - fed, CLIP), atol=1e-6)
+
+
+def test_a_fitted_console_with_a_shared_room_is_a_row_that_renders_its_mix_again(tmp_path) -> None:
+    for feed in Feed:
+        heard = SharedRoom({"drums": -8.0, "bass": -60.0, "vocals": -100.0}, ROOM, torch.ones(2, 50), RATE, feed)
+        chains = {name: FittedChain((("fader", EFFECTS["fader"].Settings(gain_db=-3.0)), ("eq", BRIGHT)), -60.0) for name in IDS}
+        console = Console(chains, -60.0, -20.0, lags={"bass": 400}, send=heard)
+        row = excerpt([], [console.signal(IDS)], start_frame=1_000)
+        table.write(tmp_path / "pairs.parquet", [row], Pair)
+        (read,) = table.read(tmp_path / "pairs.parquet", Pair)
+        assert read == row
+        assert read.id == row.seal_id()
+        assert [branch.offset_frames for branch in read.targets[0].branches] == [0, -400, 0]
+        assert read.targets[0].sends[0].gains_db == (-8.0, None, None)
+        long = {name: stereo(source) for name, source in IDS.items()}
+        found = render(read, lambda source, start, count, _: stereo(source)[:, start : start + count])["mix"]
+        without = replace(console, send=replace(heard.settings_alone(), gains_db={"drums": -8.0}))
+        expected = cut(without, long)
+        error = found - expected
+        assert 10.0 * np.log10(np.square(error).sum() / np.square(expected).sum()) < -100.0
+
+
+def stereo(source_id: str) -> np.ndarray:
+    return (0.1 * np.random.default_rng(int(source_id, 16)).standard_normal((2, 12_000))).astype(np.float32)
+
+
+def cut(console: Console, stems: dict[str, np.ndarray]) -> np.ndarray:
+    """The console's mix of an excerpt, whose stems are late: what precedes it in their files is read."""
+    late = {name: console.lags.get(name, 0) for name in stems}
+    parts = {name: audio[:, 1_000 - late[name] : 10_000 - late[name]] for name, audio in stems.items()}
+    return np.asarray(replace(console, lags={}).mix(parts, RATE))
+
+
+def test_the_row_of_a_console_needs_an_id_for_each_stem() -> None:
+    console = Console({"drums": FittedChain((), -60.0)}, -60.0, -20.0)
+    with pytest.raises(ValueError, match="there is none for drums"):
+        console.signal({"bass": IDS["bass"]})
+
+
 def test_the_gain_of_a_send_has_the_range_of_a_fader() -> None:
     for gain_db in FADER_DB:
         assert SendBus(name="room", gains_db=(gain_db,)).gains_db == (gain_db,)
@@ -141,7 +195,7 @@ def test_a_table_of_a_version_without_sends_opens_with_the_same_rows_and_digest(
     for side in (side for row in columns for side in (row["inputs"], row["targets"])):
         for each in side:
             del each["sends"]
-    fields = [_without_sends(field) for field in new.schema]
+    fields = [_without(field, {"sends"}) for field in new.schema]
     old = pa.Table.from_pylist(columns, schema=pa.schema(fields, metadata=new.schema.metadata))
     with pq.ParquetWriter(tmp_path / "old.parquet", old.schema) as writer:
         writer.write_table(old)
@@ -152,12 +206,33 @@ def test_a_table_of_a_version_without_sends_opens_with_the_same_rows_and_digest(
     assert table.digest(tmp_path / "copied.parquet") == table.digest(tmp_path / "new.parquet")
 
 
-def _without_sends(field: pa.Field) -> pa.Field:
-    if not pa.types.is_list(field.type):
+def _without(field: pa.Field, names: set[str]) -> pa.Field:
+    """The field without these columns of the records in it."""
+    kind = field.type
+    if pa.types.is_list(kind):
+        return pa.field(field.name, pa.list_(_without(kind.value_field, names)), nullable=field.nullable)
+    if not pa.types.is_struct(kind):
         return field
-    inner = field.type.value_field
-    kept = pa.struct([each for each in inner.type if each.name != "sends"])
-    return pa.field(field.name, pa.list_(pa.field(inner.name, kept, nullable=inner.nullable)), nullable=field.nullable)
+    return pa.field(field.name, pa.struct([_without(each, names) for each in kind if each.name not in names]), nullable=field.nullable)
+
+
+def test_a_send_of_the_version_before_keeps_its_id_and_its_table_opens(tmp_path) -> None:
+    plain = SendBus(name="room", gains_db=(0.0, None, -6.0), chain=(REVERB,))
+    row = excerpt([signal("drums", IDS["drums"])], [sent(plain)])
+    assert row.id == "78e290e9ce32595c"  # of the version before
+    other = excerpt([signal("drums", IDS["drums"])], [sent(plain.model_copy(update={"returns": "difference"}))])
+    assert other.id != row.id
+    table.write(tmp_path / "new.parquet", [row], Pair)
+    new = pq.read_table(tmp_path / "new.parquet")
+    columns = new.to_pylist()
+    for send in (send for row in columns for side in (row["inputs"], row["targets"]) for each in side for send in each["sends"]):
+        del send["feed"], send["returns"]
+    schema = pa.schema([_without(field, {"feed", "returns"}) for field in new.schema], metadata=new.schema.metadata)
+    with pq.ParquetWriter(tmp_path / "old.parquet", schema) as writer:
+        writer.write_table(pa.Table.from_pylist(columns, schema=schema))
+        writer.add_key_value_metadata({"digest": table.digest(tmp_path / "new.parquet")})
+    assert table.read(tmp_path / "old.parquet", Pair) == [row]
+    assert table.is_as_written(tmp_path / "old.parquet", Pair)
 
 
 def test_a_room_is_a_reverb_here_and_a_reverb_a_room_in_a_fit() -> None:

@@ -33,20 +33,24 @@ FORMATS = {
 def write_preset(preset: Preset, files: Mapping[str, Path], path: Path) -> tuple[str, ...]:
     """Writes a preset in the format of a file's suffix; returns what that format cannot hold. ``files`` are the stems it is of.
 
-    The response of a room that stems share is written beside it, ``NAME.room.wav``, float.
+    The response of a room that stems share is written beside it, ``NAME.room.wav``, float. A program that needs one of a room without a
+    response gets that of its settings.
     """
     exported = load(FORMATS[path.suffix.lower()])(preset, files)
     remove_earlier(path)
     write_bytes(path, exported.text.encode("utf-8"))
-    if exported.response and preset.send is not None and preset.send.response is not None:
-        _write_response(preset.send, response_path(path))
+    if exported.response and preset.send is not None:
+        _write_response(preset.send, preset.sample_rate, response_path(path))
     left_out: tuple[str, ...] = exported.left_out
     return left_out
 
 
-def _write_response(room: SharedRoom, path: Path) -> None:
+def _write_response(room: SharedRoom, sample_rate: int, path: Path) -> None:
+    from stemwright.datagen.effects.room import impulse_response
     from stemwright.manifests.sound.writing import save
 
-    assert room.response is not None
+    response = room.response_at(sample_rate)
+    if response is None:
+        response = impulse_response(room.settings, sample_rate)
     remove_earlier(path)
-    save(path, room.response.float().numpy(), room.sample_rate, encoding="wav32f")
+    save(path, response.float().numpy(), sample_rate, encoding="wav32f")

@@ -2,8 +2,8 @@
 
 Conventions
     Peaks and shelves of pedalboard are the same filters; high- and low-passes are scipy's Butterworth sections, since pedalboard's are of
-    first order. A room that stems share is a convolution with its response, which is read from the file beside the script; a room without
-    one is left out. Every other effect is left out, and named in the script: pedalboard's differ. pedalboard is never imported here.
+    first order. A room that stems share is a convolution with its response, which is read from the file beside the script. Every other
+    effect is left out, and named in the script: pedalboard's differ. pedalboard is never imported here.
 """
 
 from __future__ import annotations
@@ -71,8 +71,6 @@ def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:
         f"{_shared(preset)}"
         f'soundfile.write(out, {_called("mix bus")}(mix, {preset.sample_rate}).T, {preset.sample_rate}, subtype="FLOAT")\n'
     )
-    if preset.send is not None and preset.send.response is None:
-        left_out.append("shared room: without its response")
     said = "".join(f"Left out: {each}.\n" for each in left_out)
     head = HEAD.replace("{left_out}", said).replace("{sample_rate}", str(preset.sample_rate))
     return PresetText(head + "\n".join(functions) + body, tuple(left_out), response=preset.send is not None)
@@ -81,7 +79,7 @@ def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:
 def _shared(preset: Preset) -> str:
     """The lines that add the sound of the shared room."""
     room = preset.send
-    if room is None or room.response is None:
+    if room is None:
         return ""
     gains = [10.0 ** (room.gains_db[name] / 20.0) if name in room.gains_db else 0.0 for name in preset.stems]
     fed = "sent" if room.feed.value == "each" else "sent.mean(0, keepdims=True)"

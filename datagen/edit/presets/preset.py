@@ -29,6 +29,7 @@ from stemwright.manifests.usage import UsageError
 
 if TYPE_CHECKING:
     from stemwright.datagen.inverse.console.shared_room import SharedRoom
+    from stemwright.manifests.pair_records import Signal
 
 KIND = "console"
 RESPONSE = ".room.wav"
@@ -96,6 +97,16 @@ class Preset:
         if self.send is not None:
             wet[SHARED_ROOM] = self.send.returned(wet, sample_rate).numpy()
         return apply_chain(np.sum(list(wet.values()), axis=0), sample_rate, self.bus), wet
+
+    def signal(self, sources: Mapping[str, str], sample_rate: int, name: str = "mix") -> Signal:
+        """The mix as a row of a pair at a sample rate has it, of the stems whose ids ``sources`` gives by name.
+
+        Of a shared room it has the settings, not the response (``stemwright.datagen.inverse.console.recorded``).
+        """
+        from stemwright.datagen.inverse.console.recorded import recorded
+
+        lags = {stem: round(lag * sample_rate / self.sample_rate) for stem, lag in self.lags.items()}
+        return recorded(self.stems, self.bus, sources, lags=lags, send=self.send, name=name)
 
     def _moved(self, name: str, audio: Audio, sample_rate: int) -> np.ndarray:
         """A stem later by its lag, padded with silence."""
@@ -171,7 +182,7 @@ def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:
         **({"sha256": preset.sha256} if preset.sha256 else {}),
         **({"send": _plain_send(preset.send)} if preset.send else {}),
     }
-    return PresetText(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", response=preset.send is not None)
+    return PresetText(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", response=preset.send is not None and preset.send.response is not None)
 
 
 def _plain_send(room: SharedRoom) -> dict[str, Any]:

@@ -6,6 +6,7 @@ initial_settings    where the search begins
 joint_search        all settings together, by least squares on the waveform
 alternatives        other choices, equalisers from other starts, pruning
 fitted_console      the result
+recorded            the result as a signal of a pair
 rooms               rooms, of which only the decay can be estimated
 reverberation       the impulse response of one reverb, and the gains of stems into it
 shared_room         one room that stems share, with its gains, settings and response

@@ -18,8 +18,10 @@ from stemwright.datagen.effects import apply_chain, fader
 from stemwright.datagen.effects.settings import EffectSettings, Range
 from stemwright.datagen.inverse.confidence import DETERMINED, setting_names
 from stemwright.datagen.inverse.console.joint_search import BUS
+from stemwright.datagen.inverse.console.recorded import recorded
 from stemwright.datagen.inverse.console.shared_room import SharedRoom
 from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
+from stemwright.manifests.pair_records import Signal
 
 SEND = "shared room"  # its place among the names of stems in ``rows``
 
@@ -62,6 +64,13 @@ class Console:
         """Renders the mix of the stems with the best gains and pans alone, float64 [C, T]."""
         faders = {name: [(fader.NAME, settings)] for name, settings in self.faders.items()}
         return torch.stack(list(_rendered(stems, sample_rate, faders, self.lags).values())).sum(0)
+
+    def signal(self, sources: Mapping[str, str], name: str = "mix") -> Signal:
+        """The mix as a row of a pair has it, of the stems whose ids ``sources`` gives by name: rendered, it is the mix of the console.
+
+        Of a shared room it has the settings, not the response (``stemwright.datagen.inverse.console.recorded``).
+        """
+        return recorded(self.chains, self.bus, sources, lags=self.lags, send=self.send, name=name)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each setting: stem ("" for the mix bus), effect, effect_share, setting, value, unit, confidence, determined."""
