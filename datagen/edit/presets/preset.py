@@ -182,7 +182,9 @@ def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:
         **({"sha256": preset.sha256} if preset.sha256 else {}),
         **({"send": _plain_send(preset.send)} if preset.send else {}),
     }
-    return PresetText(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", response=preset.send is not None and preset.send.response is not None)
+    return PresetText(
+        json.dumps(plain, indent=2, ensure_ascii=False) + "\n", response=preset.send is not None and preset.send.response is not None
+    )
 
 
 def _plain_send(room: SharedRoom) -> dict[str, Any]:
