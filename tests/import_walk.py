@@ -3,6 +3,7 @@
 Conventions
     A module is called by its path below the top: ``datagen.pairs.plan``, as the folders are, and not as it is imported.
     A package is its ``__init__``: ``from stemwright.datagen.pairs import plan`` imports the module plan, ``import RECIPES`` the package.
+    Each file is parsed and walked once for all rules, which takes longer than the rules do; ``forget`` frees what that takes.
 """
 
 from __future__ import annotations
@@ -10,10 +11,28 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 TOP = "stemwright"
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of a file's syntax tree, in the order of ``ast.walk``."""
+    return tuple(ast.walk(parsed(path)))
+
+
+def forget() -> None:
+    """Frees the trees, which are hundreds of megabytes together."""
+    parsed.cache_clear()
+    nodes_of.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -35,7 +54,6 @@ class Sources:
     def __init__(self, root: Path, folders: tuple[str, ...]) -> None:
         found = sorted(path for folder in folders for path in (root / folder).rglob("*.py"))
         self.paths = {_module(path.relative_to(root)): path for path in found}
-        self.trees = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in self.paths.items()}
 
     def is_package(self, module: str) -> bool:
         """Whether the module is the ``__init__`` of a folder."""
@@ -44,7 +62,7 @@ class Sources:
     @cached_property
     def imports(self) -> tuple[Import, ...]:
         """All imports between the modules."""
-        return tuple(found for module, tree in self.trees.items() for found in self._imports_of(module, tree))
+        return tuple(found for module in self.paths for found in self._imports_of(module))
 
     @cached_property
     def graph(self) -> dict[str, set[str]]:
@@ -54,8 +72,8 @@ class Sources:
             graph[found.importer].add(found.imported)
         return graph
 
-    def _imports_of(self, module: str, tree: ast.Module) -> Iterator[Import]:
-        for node in ast.walk(tree):
+    def _imports_of(self, module: str) -> Iterator[Import]:
+        for node in nodes_of(self.paths[module]):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     if (name := _plain(alias.name)) in self.paths:
@@ -74,21 +92,21 @@ class Sources:
 
     def public_classes(self, module: str) -> list[str]:
         """The public classes that a module defines at its top."""
-        return [node.name for node in self.trees[module].body if isinstance(node, ast.ClassDef) and not is_private(node.name)]
+        return [node.name for node in parsed(self.paths[module]).body if isinstance(node, ast.ClassDef) and not is_private(node.name)]
 
     def private_uses(self, module: str) -> Iterator[tuple[int, str]]:
         """(line, text) of each private name of another module of ours that a module imports, or takes from it with a dot."""
-        for found in self._imports_of(module, self.trees[module]):
+        for found in self._imports_of(module):
             if is_private(found.name) or is_private(found.imported.rsplit(".", 1)[-1]):
                 yield found.line, str(found)
         ours = set(self._names_of_modules(module))
-        for node in ast.walk(self.trees[module]):
+        for node in nodes_of(self.paths[module]):
             if isinstance(node, ast.Attribute) and is_private(node.attr) and ast.unparse(node.value) in ours:
                 yield node.lineno, ast.unparse(node)
 
     def _names_of_modules(self, module: str) -> Iterator[str]:
         """The names under which a module knows other modules and classes of ours."""
-        for node in ast.walk(self.trees[module]):
+        for node in nodes_of(self.paths[module]):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 base = node.module or "" if isinstance(node, ast.ImportFrom) else ""
                 for alias in node.names:

@@ -5,11 +5,11 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from import_walk import Sources, circles, layer_of
+from import_walk import Sources, circles, forget, layer_of, nodes_of, parsed
 
 from stemwright.datagen.effects import MODULES
 
@@ -150,25 +150,36 @@ def imports(node: ast.AST, package: str, *, at_import_only: bool) -> Iterator[tu
             yield from imports(child, package, at_import_only=at_import_only)
 
 
-def calls(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree):
+def all_imports(file: Path) -> Iterator[tuple[str, int]]:
+    """(module, line) of all imports of a file, those in functions and for types included."""
+    room = file.relative_to(ROOT).parts[0]
+    for node in nodes_of(file):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from imports(ast.Module([node], []), room, at_import_only=False)
+
+
+def calls(file: Path) -> Iterator[tuple[str, int]]:
+    """(what is called, line) of every call of a file."""
+    for node in nodes_of(file):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), node.lineno
 
 
-every_file = pytest.mark.parametrize("file", FILES, ids=name_of)
+@pytest.fixture(scope="module", autouse=True)
+def trees_are_freed():
+    yield
+    forget()
 
 
-def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-@every_file
-def test_no_room_imports_a_higher_one(file):
-    room = file.relative_to(ROOT).parts[0]
-    higher = set(ROOMS[ROOMS.index(room) + 1 :]) | {"tests", "benchmarks"}
-    found = [(module, line) for module, line in imports(parse(file), room, at_import_only=False) if module.split(".")[0] in higher]
-    assert not found, f"{name_of(file)} imports from a higher room"
+def test_no_room_imports_a_higher_one():
+    wrong = []
+    for file in FILES:
+        room = file.relative_to(ROOT).parts[0]
+        higher = set(ROOMS[ROOMS.index(room) + 1 :]) | {"tests", "benchmarks"}
+        for module, line in all_imports(file):
+            if module.removeprefix("stemwright.").split(".")[0] in higher:
+                wrong.append(f"{name_of(file)}:{line} imports {module}")
+    assert not wrong, "imports from a higher room"
 
 
 @pytest.fixture(scope="module")
@@ -211,37 +222,45 @@ def test_every_module_of_datagen_is_in_a_room(sources):
     assert not loose, "put the module into the room that it belongs to"
 
 
-@pytest.mark.parametrize("file", [path for path in FILES if not name_of(path).startswith(MADE_OF_TORCH)], ids=name_of)
-def test_heavy_packages_are_imported_where_they_are_used(file):
-    found = [(module, line) for module, line in imports(parse(file), "", at_import_only=True) if module.split(".")[0] in HEAVY]
-    assert not found, f"{name_of(file)} imports at its top what only a function needs"
+def test_heavy_packages_are_imported_where_they_are_used():
+    wrong = [
+        f"{name_of(file)}:{line} imports {module}"
+        for file in FILES
+        if not name_of(file).startswith(MADE_OF_TORCH)
+        for module, line in imports(parsed(file), "", at_import_only=True)
+        if module.split(".")[0] in HEAVY
+    ]
+    assert not wrong, "imported at the top, what only a function needs"
 
 
-@every_file
-def test_each_outside_thing_has_one_door(file):
-    for module, line in imports(parse(file), "", at_import_only=False):
-        top = module.split(".")[0]
-        assert name_of(file) in DOORS.get(top, {name_of(file)}), f"line {line} imports {top}; expected only in {DOORS[top] or 'no file'}"
-        assert top not in NEVER, f"line {line} imports {top}"
+def test_each_outside_thing_has_one_door():
+    wrong = []
+    for file in FILES:
+        for module, line in all_imports(file):
+            top = module.split(".")[0]
+            if name_of(file) not in DOORS.get(top, {name_of(file)}):
+                wrong.append(f"{name_of(file)}:{line} imports {top}; expected only in {DOORS[top] or 'no file'}")
+            if top in NEVER:
+                wrong.append(f"{name_of(file)}:{line} imports {top}; expected in no file")
+    assert not wrong
 
 
-@pytest.mark.parametrize(
-    "file", [path for path in FILES if name_of(path) not in ("datagen/cli/app.py", "datagen/cli/terminal.py")], ids=name_of
-)
-def test_only_the_command_line_prints(file):
-    found = [(call, line) for call, line in calls(parse(file)) if call in SPEAKS or call in ("sys.exit", "os._exit", "sys.stdout.write")]
-    assert not found, f"{name_of(file)} speaks or exits"
+def test_only_the_command_line_prints():
+    speaking = SPEAKS | {"sys.exit", "os._exit", "sys.stdout.write"}
+    files = [file for file in FILES if name_of(file) not in ("datagen/cli/app.py", "datagen/cli/terminal.py")]
+    wrong = [f"{name_of(file)}:{line} calls {call}" for file in files for call, line in calls(file) if call in speaking]
+    assert not wrong, "speaks or exits"
 
 
-@every_file
-def test_stems_are_read_where_they_are_located(file):
-    found = re.findall(r"(?:load|blocks|opened|probe)\([\w.]* / \w+\.audio\.path", file.read_text(encoding="utf-8"))
-    assert not found, "the bytes may be in a store: read them at located(corpus, stem.audio)"
+def test_stems_are_read_where_they_are_located():
+    reading = re.compile(r"(?:load|blocks|opened|probe)\([\w.]* / \w+\.audio\.path")
+    wrong = [f"{name_of(file)}: {found}" for file in FILES for found in reading.findall(file.read_text(encoding="utf-8"))]
+    assert not wrong, "the bytes may be in a store: read them at located(corpus, stem.audio)"
 
 
-def asked_effects(tree: ast.AST, names: frozenset[str]) -> Iterator[tuple[str, int]]:
+def asked_effects(nodes: Iterable[ast.AST], names: frozenset[str]) -> Iterator[tuple[str, int]]:
     """(effect's name, line) wherever code asks for an effect by its name: in a comparison, a match, a look-up in what a call returned."""
-    for node in ast.walk(tree):
+    for node in nodes:
         asked: list[ast.AST] = []
         if isinstance(node, ast.Compare):
             asked = [node.left, *node.comparators]
@@ -261,14 +280,19 @@ def asked_effects(tree: ast.AST, names: frozenset[str]) -> Iterator[tuple[str, i
                     yield each.value.id, node.lineno
 
 
-@pytest.mark.parametrize("file", [path for path in FILES if not name_of(path).startswith("datagen/effects/")], ids=name_of)
-def test_no_code_asks_for_an_effect_by_its_name(file):
-    found = [(name, line) for name, line in asked_effects(parse(file), frozenset(MODULES)) if (name_of(file), name) not in OTHER_NAMES]
-    assert not found, "ask for a trait of the effect, what its setting is, or a verb of the tables in datagen/inverse/__init__.py"
+def test_no_code_asks_for_an_effect_by_its_name():
+    wrong = [
+        f"{name_of(file)}:{line} asks for {name}"
+        for file in FILES
+        if not name_of(file).startswith("datagen/effects/")
+        for name, line in asked_effects(nodes_of(file), frozenset(MODULES))
+        if (name_of(file), name) not in OTHER_NAMES
+    ]
+    assert not wrong, "ask for a trait of the effect, what its setting is, or a verb of the tables in datagen/inverse/__init__.py"
 
 
 def test_names_that_only_look_like_effects_are_there():
-    found = {(name_of(file), name) for file in FILES for name, _ in asked_effects(parse(file), frozenset(MODULES))}
+    found = {(name_of(file), name) for file in FILES for name, _ in asked_effects(nodes_of(file), frozenset(MODULES))}
     assert set(OTHER_NAMES) <= found, "a line of OTHER_NAMES is no longer needed"
 
 
@@ -290,30 +314,40 @@ def test_names_that_only_look_like_effects_are_there():
     ],
 )
 def test_this_test_sees_who_asks_for_an_effect(source, found):
-    assert [name for name, _ in asked_effects(ast.parse(source), frozenset(MODULES))] == found
+    assert [name for name, _ in asked_effects(ast.walk(ast.parse(source)), frozenset(MODULES))] == found
 
 
-@every_file
-def test_no_global_random_state(file):
+def test_no_global_random_state():
     allowed = {"default_rng", "Generator", "BitGenerator", "bit_generator", "SeedSequence", "PCG64", "Philox"}
-    nodes = [node for node in ast.walk(parse(file)) if isinstance(node, ast.Attribute)]
-    drawn = [node for node in nodes if ast.unparse(node.value) in ("np.random", "numpy.random") and node.attr not in allowed]
-    drawn += [node for node in nodes if ast.unparse(node) in ("torch.manual_seed", "torch.rand", "torch.randn", "torch.randint")]
-    lines = [(ast.unparse(node), node.lineno) for node in drawn]
-    assert not lines, f"{name_of(file)} draws from a global generator; take rng as an argument"
+    drawing = {"torch.manual_seed", "torch.rand", "torch.randn", "torch.randint"}
+    wrong = []
+    for file in FILES:
+        for node in nodes_of(file):
+            if isinstance(node, ast.Attribute):
+                of_numpy = node.attr not in allowed and ast.unparse(node.value) in ("np.random", "numpy.random")
+                if of_numpy or ast.unparse(node) in drawing:
+                    wrong.append(f"{name_of(file)}:{node.lineno} {ast.unparse(node)}")
+    assert not wrong, "drawn from a global generator; take rng as an argument"
 
 
-@every_file
-def test_every_module_class_and_public_function_has_a_docstring(file):
-    tree = parse(file)
-    assert ast.get_docstring(tree), f"{name_of(file)} has no head"
+def without_docstring(file: Path) -> Iterator[str]:
+    """The head of a module, its public classes and functions, and public methods, as far as they have no docstring."""
+    tree = parsed(file)
+    if not ast.get_docstring(tree):
+        yield f"{name_of(file)}: its head"
     for node in tree.body:
         overload = "overload" in map(ast.unparse, node.decorator_list) if isinstance(node, ast.FunctionDef) else False
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and not overload:
-            assert ast.get_docstring(node), f"{name_of(file)}: {node.name} has no docstring"
+            if not ast.get_docstring(node):
+                yield f"{name_of(file)}:{node.lineno} {node.name}"
             for method in node.body if isinstance(node, ast.ClassDef) else ():
-                if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
-                    assert ast.get_docstring(method), f"{name_of(file)}: {node.name}.{method.name} has no docstring"
+                if isinstance(method, ast.FunctionDef) and not method.name.startswith("_") and not ast.get_docstring(method):
+                    yield f"{name_of(file)}:{method.lineno} {node.name}.{method.name}"
+
+
+def test_every_module_class_and_public_function_has_a_docstring():
+    wrong = [found for file in FILES for found in without_docstring(file)]
+    assert not wrong, "no docstring"
 
 
 def loaded_after(program: str) -> set[str]:
