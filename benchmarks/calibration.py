@@ -1,7 +1,11 @@
 """How good levels are with a calibration to the separator: leave-one-song-out, on real free and on made songs, by several separators.
 
-    python benchmarks/calibration.py --music FOLDER [--songs 12] [--made 8] [--cache FOLDER] [--bundled] [--fit] [--write]
+    python benchmarks/calibration.py --music FOLDER --songs 7 --made 4 --fresh --cache FOLDER --write
+    python benchmarks/calibration.py --music FOLDER --songs 7 --made 4 --write         # the songs that settings were chosen on
     python benchmarks/calibration.py --music FOLDER --songs 8 --made 4 --only-bundled --write      # the bundled model, no masks
+
+Settings of the fit (among them ``CHANCE`` and ``PSEUDO_LEVELS``) were chosen on the seven free and four made songs of the second line.
+``--fresh`` takes as many others, from between them: no setting was chosen on these, so theirs are the figures that count.
 
 FOLDER is what ``benchmarks/free_music.py`` makes. Each song is used twice: as it is, and with faders drawn from -14 to +4 dB, so that some
 stems are soft. The truth is the loudness of each real stem; stems above -25 LU are compared. ``generic`` is what is used without a
@@ -27,7 +31,9 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -45,41 +51,48 @@ SAMPLE_RATE = 44_100
 LENGTH_S = 12.0
 FADERS_DB = (-14.0, 4.0)
 SOFTEST_LU = -25.0
-FIRST_SEED = 660_000
+FIRST_SEED, FRESH_SEEDS = 660_000, 1_000
 STEMS = ("drums", "bass", "other", "vocals")
 
 Stems = dict[str, np.ndarray]
+Song = tuple[str, Callable[[], Stems]]
 Rows = dict[str, dict[str, list[StemRow]]]  # kind of separator -> material -> rows
 
 
-def named_songs(folder: Path, count: int) -> Iterator[tuple[str, Stems]]:
-    """Songs of a folder of free music whose stems are named after instruments, tracker modules and played scores, spread over both."""
+def spread(places: Sequence[Path], count: int, *, fresh: bool) -> list[Path]:
+    """So many of some places, evenly spread; or, ``fresh``, those half-way between them."""
+    count = min(count, len(places) // 2 if fresh else len(places))
+    return [places[len(places) * (2 * number + fresh) // (2 * count)] for number in range(count)]
+
+
+def named_songs(folder: Path, count: int, *, fresh: bool) -> Iterator[Song]:
+    """Songs of a folder of free music whose stems are named after instruments, and that the bundled model was not trained on: tracker
+    modules and played scores, spread over both."""
+    from bundled_pool import HELD_OUT
+
     places = [
         place
         for name in ("modules", "scores")
         for place in sorted((folder / name).glob("*"))
-        if place.is_dir() and {path.stem for path in place.glob("*.flac")} - {"mixture"} <= set(STEMS)
+        if (name == "modules" or place.name in HELD_OUT) and {path.stem for path in place.glob("*.flac")} - {"mixture"} <= set(STEMS)
     ]
+    places = [place for place in places if place.is_dir()]
     usable = [place for place in places if soundfile.info(next(place.glob("mixture.*"))).duration > LENGTH_S]
-    for number in range(min(count, len(usable))):
-        place = usable[len(usable) * number // min(count, len(usable))]
-        yield place.name, excerpt(place, np.random.default_rng(zlib.crc32(place.name.encode())))
+    for place in spread(usable, count, fresh=fresh):
+        yield place.name, partial(excerpt, place)
 
 
-def free_songs(folder: Path, count: int) -> Iterator[tuple[str, Stems]]:
+def free_songs(folder: Path, count: int, *, fresh: bool) -> Iterator[Song]:
     """Songs of a folder of free music: recorded ones, then tracker modules, spread over its albums."""
     places = [place for name in ("guitar", "modules") for place in sorted((folder / name).iterdir()) if place.is_dir()]
     others = [place for place in sorted((folder / "channels").iterdir()) if place.is_dir()]
     places += [place for place in others if not (folder / "modules" / place.name).exists()]
     usable = [place for place in places if soundfile.info(next(place.glob("mixture.*"))).duration > LENGTH_S]
-    for number in range(min(count, len(usable))):
-        place = usable[len(usable) * number // min(count, len(usable))]
-        stems = excerpt(place, np.random.default_rng(zlib.crc32(place.name.encode())))
-        if len(stems) > 1:
-            yield place.name, stems
+    for place in spread(usable, count, fresh=fresh):
+        yield place.name, partial(excerpt, place)
 
 
-def excerpt(place: Path, rng: np.random.Generator) -> Stems:
+def excerpt(place: Path) -> Stems:
     """The loudest part of a song: its stems, of many channels four sums."""
     mixture, rate = soundfile.read(next(place.glob("mixture.*")), dtype="float32", always_2d=True)
     length = round(LENGTH_S * rate)
@@ -94,16 +107,21 @@ def excerpt(place: Path, rng: np.random.Generator) -> Stems:
     if len(stems) <= len(STEMS):
         return stems
     names = list(stems)
-    rng.shuffle(names)
+    np.random.default_rng(zlib.crc32(place.name.encode())).shuffle(names)
     return {f"part{n + 1}": np.sum([stems[name] for name in names[n::4]], axis=0, dtype=np.float32) for n in range(4)}
 
 
-def made_songs(count: int) -> Iterator[tuple[str, Stems]]:
+def made_songs(count: int, *, fresh: bool) -> Iterator[Song]:
     """Synthetic songs."""
+    for seed in range(FIRST_SEED + fresh * FRESH_SEEDS, FIRST_SEED + fresh * FRESH_SEEDS + count):
+        yield f"made {seed}", partial(made_stems, seed)
+
+
+def made_stems(seed: int) -> Stems:
+    """The stems of a synthetic song."""
     from songs import render_song
 
-    for seed in range(FIRST_SEED, FIRST_SEED + count):
-        yield f"made {seed}", {name: audio.astype(np.float32) for name, audio in render_song(seed, LENGTH_S, SAMPLE_RATE).items()}
+    return {name: audio.astype(np.float32) for name, audio in render_song(seed, LENGTH_S, SAMPLE_RATE).items()}
 
 
 def with_faders(stems: Stems, rng: np.random.Generator) -> Stems:
@@ -111,25 +129,46 @@ def with_faders(stems: Stems, rng: np.random.Generator) -> Stems:
     return {name: (audio * 10 ** (rng.uniform(*FADERS_DB) / 20)).astype(np.float32) for name, audio in stems.items()}
 
 
-def collect(songs: Iterator[tuple[str, Stems]], material: str, rows: Rows, kinds: Sequence[str]) -> None:
+def collect(songs: Iterator[Song], material: str, rows: Rows, kinds: Sequence[str], cache: Path | None) -> None:
     """Adds the rows of all songs by each kind of separator: masks, and "bundled", the bundled model."""
-    bundled = "bundled" in kinds
-    if bundled:
-        from stemwright.separation.demucs.separator import DemucsSeparator
-
-        model = DemucsSeparator("bundled")
-    for name, plain in songs:
-        rng = np.random.default_rng([zlib.crc32(name.encode()), 9])
-        for stems in (plain, with_faders(plain, rng)):
-            audio = np.stack(list(stems.values()))
-            mixture = audio.sum(axis=0, dtype=np.float32)
-            for kind in (each for each in KINDS if each in kinds):
-                found = dict(zip(stems, separate(audio, kind, rng), strict=True))
-                rows.setdefault(kind, {}).setdefault(material, []).extend(measured_rows(name, mixture, stems, found, SAMPLE_RATE))
-            if bundled and set(stems) <= set(STEMS):
-                separated = model.separate(mixture, SAMPLE_RATE)
-                rows.setdefault("bundled", {}).setdefault(material, []).extend(measured_rows(name, mixture, stems, separated, SAMPLE_RATE))
+    for name, stems_of in songs:
+        kept = cache / f"{material}.{name}.{'bundled' if 'bundled' in kinds else 'masks'}.pkl" if cache else None
+        if kept and kept.exists():
+            found = pickle.loads(kept.read_bytes())
+        else:
+            found = song_rows(name, stems_of(), kinds)
+            if kept:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_bytes(pickle.dumps(found))
+        for kind, its in found.items():
+            rows.setdefault(kind, {}).setdefault(material, []).extend(its)
         print(material, name, file=sys.stderr, flush=True)
+
+
+def song_rows(name: str, plain: Stems, kinds: Sequence[str]) -> dict[str, list[StemRow]]:
+    """The rows of a song, as it is and with other faders, by kind of separator; none of a song with a single stem."""
+    found: dict[str, list[StemRow]] = {}
+    if len(plain) < 2:
+        return found
+    rng = np.random.default_rng([zlib.crc32(name.encode()), 9])
+    for stems in (plain, with_faders(plain, rng)):
+        audio = np.stack(list(stems.values()))
+        mixture = audio.sum(axis=0, dtype=np.float32)
+        for kind in (each for each in KINDS if each in kinds):
+            separated = dict(zip(stems, separate(audio, kind, rng), strict=True))
+            found.setdefault(kind, []).extend(measured_rows(name, mixture, stems, separated, SAMPLE_RATE))
+        if "bundled" in kinds and set(stems) <= set(STEMS):
+            separated = bundled().separate(mixture, SAMPLE_RATE)
+            found.setdefault("bundled", []).extend(measured_rows(name, mixture, stems, separated, SAMPLE_RATE))
+    return found
+
+
+@lru_cache
+def bundled() -> Any:
+    """The bundled model."""
+    from stemwright.separation.demucs.separator import DemucsSeparator
+
+    return DemucsSeparator("bundled")
 
 
 def heard(rows: Sequence[StemRow]) -> list[StemRow]:
@@ -204,19 +243,13 @@ def generic_margins(rows: Rows, kinds: Sequence[str]) -> None:
     print("levels", margins(pooled(kinds)), "windows", margins(pooled(kinds, windows_of)))
 
 
-def measured(music: Path | None, counts: tuple[int, int], cache: Path | None, kinds: Sequence[str]) -> Rows:
-    """The rows of all songs, kept in ``cache`` between runs."""
-    alone = list(kinds) == ["bundled"]
-    name = "only_bundled" if alone else "calibration_bundled" if "bundled" in kinds else "calibration"
-    kept = cache / f"{name}.pkl" if cache else None
-    if kept and kept.exists():
-        return pickle.loads(kept.read_bytes())
+def measured(args: argparse.Namespace, kinds: Sequence[str]) -> Rows:
+    """The rows of all songs; those of each are kept in ``args.cache`` between runs."""
     rows: Rows = {}
-    if music:
-        collect((named_songs if alone else free_songs)(music, counts[0]), "free", rows, kinds)
-    collect(made_songs(counts[1]), "made", rows, kinds)
-    if kept:
-        kept.write_bytes(pickle.dumps(rows))
+    if args.music:
+        free = named_songs if list(kinds) == ["bundled"] else free_songs
+        collect(free(args.music, args.songs, fresh=args.fresh), "free", rows, kinds, args.cache)
+    collect(made_songs(args.made, fresh=args.fresh), "made", rows, kinds, args.cache)
     return rows
 
 
@@ -227,6 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--songs", type=int, default=12, help="so many free songs")
     parser.add_argument("--made", type=int, default=8, help="so many made songs")
     parser.add_argument("--cache", type=Path, help="folder that keeps the rows between runs")
+    parser.add_argument("--fresh", action="store_true", help="songs that no setting of the fit was chosen on")
     parser.add_argument("--bundled", action="store_true", help="also the bundled model")
     parser.add_argument("--only-bundled", action="store_true", help="the bundled model alone, on free songs that have its stems")
     parser.add_argument("--fit", action="store_true", help="print generic intervals that fit the rows")
@@ -234,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     masks = [] if args.only_bundled else list(KINDS)
     kinds = [*masks, *(["bundled"] if args.bundled or args.only_bundled else [])]
-    rows = measured(args.music, (args.songs, args.made), args.cache, kinds)
+    rows = measured(args, kinds)
     if args.fit:
         generic_margins(rows, [kind for kind in rows if kind != "bundled"])
         if "bundled" in rows:
@@ -246,8 +280,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from results import publish
 
         options = f"{' --music FOLDER' if args.music else ''} --songs {args.songs} --made {args.made}"
-        options += f"{' --bundled' if args.bundled else ''}{' --only-bundled' if args.only_bundled else ''}"
+        options += "".join(f" --{name}" for name in ("bundled", "only-bundled", "fresh") if getattr(args, name.replace("-", "_")))
         title = "Calibration to the bundled model" if args.only_bundled else "Calibration to a separator"
+        title += ", songs that settings were chosen on" if not (args.fresh or args.only_bundled) else ""
         publish(title, f"python benchmarks/calibration.py{options} --write", body)
 
 
