@@ -32,7 +32,6 @@ from stemwright.manifests.records import RESIDUAL
 from stemwright.manifests.stem_names import FOUR_STEMS
 from stemwright.separation.balance.basis import DEMONSTRATION, ESTIMATED, MEASURED, REFERENCE_ORIGIN, Basis, basis_of, model_of
 from stemwright.separation.balance.image_intervals import BUNDLED_IMAGE, EXACT_IMAGE, OTHER_IMAGE, SEPARATED_IMAGE, ImageCalibration
-from stemwright.separation.loudness.meter import gated_loudness
 
 Array = NDArray[np.floating]
 
@@ -268,6 +267,8 @@ def estimate_level(
 
     Where naive or cross is -inf, so are the point and its interval. ``rest``: of everything but the stem.
     """
+    from stemwright.separation.loudness.meter import gated_loudness  # imports numba, which a list of calibrations does not need
+
     naive = gated_loudness(stem_blocks) - mixture_lufs
     cross = gated_loudness(np.maximum(cross_blocks, 0.0)) - mixture_lufs
     if not (math.isfinite(naive) and math.isfinite(cross)):

@@ -459,8 +459,69 @@ def test_copies_count_once_and_renamed_songs_are_not_separated_again(here, tmp_p
         shutil.copytree(here / "songs" / "song0", tmp_path / "copies" / f"song{number}")
     done = calibrated(here, *SEPARATOR, songs=tmp_path / "copies", check=False)
     assert done.returncode == 1
-    assert "a copy of song0, which counts once" in done.stderr
-    assert "got 1 with" in json.loads(done.stdout)["error"]
+    assert "song1/mixture.wav: the same recording as song0/mixture.wav; it counts once" in done.stderr
+    assert "got 1." in json.loads(done.stdout)["error"]
+
+
+def test_copies_in_another_encoding_count_once_and_are_not_separated(here, tmp_path, monkeypatch):
+    from loud_bands import Loud
+
+    shutil.copytree(here / "songs", tmp_path / "songs")
+    for number, (format_, subtype) in enumerate((("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"), ("FLAC", "PCM_16"))):
+        copy = tmp_path / "songs" / f"there again {number}"
+        copy.mkdir()
+        for path in (here / "songs" / f"song{number}").iterdir():
+            audio = soundfile.read(path)[0]
+            soundfile.write(copy / f"{path.stem}.{format_.lower()}", audio, RATE, format=format_, subtype=subtype)
+    calls, plain = [], Loud.__call__
+    monkeypatch.setattr(Loud, "__call__", lambda *given: calls.append(1) or plain(*given))
+    said = json.loads(calibrated(here, *SEPARATOR, songs=tmp_path / "songs", check=False).stdout)
+    assert said["songs"] == [f"song{number}" for number in range(6)]
+    assert len(calls) == 6
+    assert [each["song"].split("/")[0] for each in said["rejected"]] == [f"there again {number}" for number in range(3)]
+    assert all("by its sound" in each["reason"] for each in said["rejected"])
+
+
+def test_fewer_songs_replace_a_calibration_only_on_request(here, tmp_path, monkeypatch):
+    from loud_bands import Loud
+
+    first = json.loads(calibrated(here, *SEPARATOR).stdout)
+    for number in range(5):
+        write_song(tmp_path / "five" / f"new{number}", 80 + number)
+    plain = Loud.__call__
+    monkeypatch.setattr(Loud, "__call__", lambda *_: pytest.fail("separated"))
+    done = calibrated(here, *SEPARATOR, songs=tmp_path / "five", check=False)
+    assert done.returncode == 2
+    assert f"{first['id']} to loud_bands:Loud@1 was made with 6 songs, and here are 5" in done.stderr
+    monkeypatch.setattr(Loud, "__call__", plain)
+    assert json.loads(calibrated(here, *SEPARATOR, "--dry-run", songs=tmp_path / "five").stdout)["kept"] == []
+    assert json.loads(stemwright("calibrate", "--list", "--json").stdout)["calibrations"][0]["id"] == first["id"]
+    second = json.loads(calibrated(here, *SEPARATOR, "--replace", songs=tmp_path / "five").stdout)
+    assert second["replaced"] == first["id"]
+    assert (
+        f"it replaces the calibration {second['id']}, which was made with 5 songs"
+        in stemwright("calibrate", here / "songs", *SEPARATOR).stdout
+    )
+
+
+def test_a_calibration_of_more_songs_that_another_run_keeps_meanwhile_stays(here, tmp_path, monkeypatch):
+    from loud_bands import Loud
+
+    for number in range(5):
+        write_song(tmp_path / "five" / f"new{number}", 80 + number)
+    others, plain = [], Loud.__call__
+
+    def meanwhile(self, mixture, sample_rate):
+        if not others:
+            others.append(1)
+            others.append(json.loads(calibrated(here, *SEPARATOR).stdout))
+        return plain(self, mixture, sample_rate)
+
+    monkeypatch.setattr(Loud, "__call__", meanwhile)
+    done = calibrated(here, *SEPARATOR, songs=tmp_path / "five", check=False)
+    assert done.returncode == 1
+    assert "what was separated is, for the next run" in json.loads(done.stdout)["error"]
+    assert json.loads(stemwright("calibrate", "--list", "--json").stdout)["calibrations"][0]["id"] == others[1]["id"]
 
 
 def test_a_cache_that_cannot_be_written_is_said_before_a_song_is_separated(here, tmp_path, monkeypatch):
