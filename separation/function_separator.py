@@ -8,16 +8,15 @@ Conventions
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stemwright.manifests.disk.durable import is_full
+from stemwright.manifests.foreign_code import foreign_code
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import probe
 from stemwright.manifests.sound.formats import Audio
@@ -80,7 +79,7 @@ class FunctionSeparator:
             return {name: np.zeros_like(mixture) for name in self.stem_names}
         given = self._widened(mixture)
         try:
-            with TURN, redirect_stdout(sys.stderr):  # standard output is for the result of the command
+            with TURN, foreign_code():
                 found = self._call(given.copy(), rate)
         except (Exception, SystemExit) as error:  # whatever another package's code does
             raise Refused(f"the separator {self.origin} failed on this recording: {type(error).__name__}: {error}") from error

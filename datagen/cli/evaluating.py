@@ -90,7 +90,7 @@ def evaluate(
     how = HowToSeparate(model_folder, device or "auto", offline, trust_pickle)
     request = EvaluationRequest(data, models, songs, seconds, seed, options, how)
     with terminal.progress("evaluate") as report:
-        found = run(chosen, request, out, report, again=again)
+        found = run(chosen, request, out, report, terminal.warn, again=again)
     for each in models if found.finished_before else ():
         if not each.states_version:
             terminal.warn(f"--model {each.text}: finished cases are used; of what it loads beside its code nothing is known (--again)")

@@ -4,6 +4,7 @@ Conventions
     Songs are found as ``balance`` finds them (``stemwright.separation.balance.named_songs``): folders with a mixture and stems, STEM files,
     a list. Stems are mended as everywhere (lag, gain), and the excerpt is cut from both after that.
     A song's key is the path, size and time of its files, not their checksums: it only has to show whether a finished case is of that song.
+    Of several copies of one recording the first counts, the others are rejected: a table of ten songs is of ten songs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.datagen.evaluate.protocol import EvaluationRequest
+from stemwright.datagen.evaluate.song_copies import first_of_copies, length_s
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load, load_song
 from stemwright.manifests.sound.formats import Audio
@@ -47,23 +49,35 @@ def stamp(path: Path) -> list[Any]:
 
 @dataclass(frozen=True)
 class EvaluatedSong:
-    """A song with stems, not loaded yet. ``duration_s`` limits what is used of it, from the middle; None: all."""
+    """A song with stems, not loaded yet. ``duration_s`` limits what is used of it, from the middle; None: all.
+
+    ``copy_of`` is the title of an earlier song of the evaluation that is the same recording; empty: there is none.
+    """
 
     title: str
     named: NamedSong | None
     duration_s: float | None = None
+    copy_of: str = ""
 
     @property
     def key(self) -> dict[str, Any]:
         """What identifies it, for ``Case.key``: path, size in bytes and time of each file."""
         files = self.named.inputs if self.named else _excerpt_files()
         found = [path for each in files for path in (sorted(each.iterdir()) if each.is_dir() else [each])]
-        return {"files": [stamp(path) for path in found]}
+        return {"files": [stamp(path) for path in found]} | ({"copy_of": self.copy_of} if self.copy_of else {})
+
+    @property
+    def audio_s(self) -> float | None:
+        """How much of it is used, in s, by the header of its mixture; None if that cannot be read."""
+        whole_s = length_s(_excerpt_files()[0] if self.named is None else _files(self.named)[0])
+        return whole_s if whole_s is None or self.duration_s is None else min(whole_s, self.duration_s)
 
     def load(self, *, mended: bool = True) -> LoadedSong:
         """Reads it; without ``mended`` the stems are as they are, as published figures have them. Raises Refused if a file cannot be read,
-        if its stems are of another recording, or if what is used of it is silent or shorter than LEAST_S.
+        if its stems are of another recording, if what is used of it is silent or shorter than LEAST_S, or if it is a copy of another song.
         """
+        if self.copy_of:
+            raise Refused(f"it is the same recording as {self.copy_of}, by its sound; each counts once")
         if self.named is None:
             song = excerpt()
         else:
@@ -113,7 +127,11 @@ def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = (), least: in
         raise UsageError(f"{request.data}: no song has the stems {', '.join(stems)}; {having[0].named} has {', '.join(_names(having[0]))}")
     chosen = [song for song in having if song not in lacking][: request.num_songs]
     titles = titles_of([song.path for song in chosen])
-    return [EvaluatedSong(title, song, request.duration_s) for title, song in zip(titles, chosen, strict=True)]
+    first = first_of_copies([_files(song)[0] for song in chosen])
+    return [
+        EvaluatedSong(title, song, request.duration_s, copy_of="" if first[number] == number else titles[first[number]])
+        for number, (title, song) in enumerate(zip(titles, chosen, strict=True))
+    ]
 
 
 def has_stems(names: Collection[str], stems: Sequence[str], least: int | None = None) -> bool:

@@ -3,39 +3,29 @@
 Conventions
     A journal for each protocol has the rows of every finished case under a key of all that they depend on: the case, the models with
     their versions, and the code of stemwright itself, so that a figure of an older version is never shown as one of this.
-    A case that cannot be measured is rejected with the reason, and tried again the next time.
+    A case that cannot be measured is rejected with the reason, and tried again the next time. Progress is that of the cases that are not
+    finished, by their audio where it is known: what was kept took no time, and says nothing about the time that is left.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
+from stemwright.datagen.evaluate.kept_cases import KeptCases, State, kept_cases
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, table
-from stemwright.datagen.evaluate.steps import reported_to
+from stemwright.datagen.evaluate.steps import OnStep, reported_to
 from stemwright.datagen.run.runner import describe_error
 from stemwright.manifests.disk.durable import is_full
 from stemwright.manifests.disk.folders import cache_folder
-from stemwright.manifests.disk.locks import locked
-from stemwright.manifests.progress import OnProgress
-from stemwright.manifests.records import Record, content_id
-from stemwright.manifests.table import Journal
+from stemwright.manifests.foreign_code import foreign_code
+from stemwright.manifests.progress import AudioDone, OnProgress
+from stemwright.manifests.records import content_id
 from stemwright.manifests.usage import UsageError
-
-
-class MeasuredCase(Record):
-    """One row of a finished case, as it is in the journal."""
-
-    values: dict[str, Any] = Field(description="what was measured, by name")
 
 
 @dataclass(frozen=True)
@@ -60,62 +50,101 @@ def evaluate(
     request: EvaluationRequest,
     folder: Path | None = None,
     on_progress: OnProgress | None = None,
+    on_remark: Callable[[str], None] | None = None,
     *,
     again: bool = False,
 ) -> Evaluated:
-    """Measures the cases of a protocol that are not finished in ``folder``, and makes the table. Raises UsageError for data of another
-    layout and for options that the protocol does not have.
+    """Measures the cases of a protocol that are not finished in ``folder``, and makes the table.
+
+    ``on_remark`` gets sentences about what is kept there. Raises UsageError for data of another layout, for options that the protocol
+    does not have, and while another evaluation works in the folder.
     """
     check_request(protocol, request)
-    report: OnProgress = on_progress or (lambda *_: None)
     nothing = request.data is None and not protocol.free
-    with redirect_stdout(sys.stderr):  # models are code of others, and standard output is for the result
+    with foreign_code():
         cases = [] if nothing else list(protocol.cases(request))
         keys = [key_of(protocol, request, case) for case in cases]
     if len(set(keys)) < len(keys):
         raise ValueError(f"two cases of the protocol {protocol.name} have one key; expected keys that distinguish them")
     rows: list[Row] = []
-    rejected: list[tuple[str, str]] = []
+    rejected: dict[str, str] = {}
     before = 0
-    for done, (case, key, journal) in enumerate(_open(cases, keys, (folder or evaluations_folder()) / f"{protocol.name}.jsonl.part")):
-        report(done, len(cases), case.title)
-        finished = None if again else journal.tasks.get(key)
-        if finished is not None:
-            before += 1
-        else:
-            try:
-                with redirect_stdout(sys.stderr), reported_to(partial(_step, report, done, len(cases), case.title)):
-                    measured = [_finite(row) for row in case.measure()]
-            except UsageError:
+    if cases:
+        with kept_cases(folder or evaluations_folder(), protocol.name) as kept:
+            todo = _unfinished(cases, keys, kept, on_remark or (lambda _: None), again=again)
+            before = len(cases) - len(todo)
+            rejected = _measure(todo, kept, on_progress or (lambda *_: None))
+            rows = [row for key in keys if key not in rejected for row in kept.rows(key)]
+    reasons = tuple((case.title, rejected[key]) for case, key in zip(cases, keys, strict=True) if key in rejected)
+    return Evaluated(protocol, tuple(rows), tuple(table(protocol, rows)), reasons, len(cases), before)
+
+
+Keyed = tuple[str, Case]
+
+
+def _unfinished(cases: Sequence[Case], keys: Sequence[str], kept: KeptCases, remark: Callable[[str], None], *, again: bool) -> list[Keyed]:
+    """The cases that are to be measured: last those that ended the process, so that the others are finished before one does so again."""
+    todo: list[Keyed] = []
+    last: list[Keyed] = []
+    for key, case in zip(keys, cases, strict=True):
+        state = kept.state(key)
+        if state == State.BEGUN:
+            remark(
+                f"{case.title}: the last run ended while it was measured (a model that crashed, or too little memory?); it comes last now"
+            )
+        elif state == State.DAMAGED:
+            remark(f"{case.title}: what was kept of it is damaged or was edited; it is measured again")
+        if again or state != State.FINISHED:
+            (last if state == State.BEGUN else todo).append((key, case))
+    return todo + last
+
+
+def _measure(todo: Sequence[Keyed], kept: KeptCases, report: OnProgress) -> dict[str, str]:
+    """Measures cases and keeps their rows; returns the reasons of those that are rejected, by their keys."""
+    rejected: dict[str, str] = {}
+    audio_s = [case.audio_s for _, case in todo]
+    total_s = None if None in audio_s else sum(each or 0.0 for each in audio_s)
+    done_s = 0.0
+
+    def said(number: int, its_s: float, subject: str, share: float) -> None:
+        audio = None if total_s is None else AudioDone(done_s + share * its_s, total_s)
+        report(number + share, len(todo), subject, *(() if audio is None else (audio,)))
+
+    for number, (key, case) in enumerate(todo):
+        its_s = case.audio_s or 0.0
+        said(number, its_s, case.title, 0.0)
+        step = partial(_step, partial(said, number, its_s), case.title)
+        kept.begin(key)
+        try:
+            measured = _measured(case, step)
+        except Exception as error:  # one song in a hundred must not end the evaluation
+            if isinstance(error, UsageError) or is_full(error):
+                kept.leave(key)
                 raise
-            except SystemExit as left:  # of a model's code
-                rejected.append((case.title, f"the code of a model ended the program with {left.code!r}"))
-                continue
-            except Exception as error:  # one song in a hundred must not end the evaluation
-                if is_full(error):
-                    raise
-                rejected.append((case.title, describe_error(error)))
-                continue
-            journal.append(key, [MeasuredCase(values=row) for row in measured])
-            finished = journal.tasks[key]
-        rows += [row.values for row in finished if isinstance(row, MeasuredCase)]
-    report(len(cases), len(cases), "")
-    return Evaluated(protocol, tuple(rows), tuple(table(protocol, rows)), tuple(rejected), len(cases), before)
+            rejected[key] = describe_error(error)
+            kept.leave(key)
+        except SystemExit as left:  # of a model's code
+            rejected[key] = f"the code of a model ended the program with {left.code!r}"
+            kept.leave(key)
+        except BaseException:  # stopped by the user
+            kept.leave(key)
+            raise
+        else:
+            kept.finish(key, measured)
+        done_s += its_s
+    report(len(todo), len(todo), "", *(() if total_s is None else (AudioDone(total_s, total_s),)))
+    return rejected
 
 
-def _step(report: OnProgress, done: int, total: int, title: str, text: str, share: float) -> None:
+def _measured(case: Case, step: OnStep) -> list[Row]:
+    """The rows of a case; models are code of others, and standard output is for the result."""
+    with foreign_code(), reported_to(step):
+        return list(case.measure())
+
+
+def _step(said: Callable[[str, float], None], title: str, text: str, share: float) -> None:
     """Reports a step of a case: a fraction of it is done."""
-    report(done + min(max(share, 0.0), 1.0), total, f"{title}: {text}")
-
-
-def _open(cases: Sequence[Case], keys: Sequence[str], path: Path) -> Iterator[tuple[Case, str, Journal]]:
-    """Each case with its key and the journal, which only one process writes at a time."""
-    if not cases:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_suffix(".lock")), Journal(path, MeasuredCase) as journal:
-        for case, key in zip(cases, keys, strict=True):
-            yield case, key, journal
+    said(f"{title}: {text}", min(max(share, 0.0), 1.0))
 
 
 def check_request(protocol: EvaluationProtocol, request: EvaluationRequest) -> None:
@@ -134,11 +163,6 @@ def key_of(protocol: EvaluationProtocol, request: EvaluationRequest, case: Case)
     how = {"models": [each.version for each in request.models], "options": dict(request.options), "seed": request.seed}
     how |= {"duration_s": request.duration_s, "separation": _plain(asdict(request.separation))}
     return content_id({"protocol": protocol.name, "case": dict(case.key), **how, "code": code_digest()})
-
-
-def _finite(row: Row) -> dict[str, Any]:
-    """A row without NaN and infinity, which JSON cannot hold: they are None."""
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -45,11 +45,15 @@ class EvaluationRequest:
 
 @dataclass(frozen=True)
 class Case:
-    """One unit of work. ``key`` holds all that the rows depend on beside the code, as JSON values; ``title`` is for a person."""
+    """One unit of work. ``key`` holds all that the rows depend on beside the code, as JSON values; ``title`` is for a person.
+
+    ``audio_s`` is how much audio it has, in s, where its time follows from that; None: cases take about as long as each other.
+    """
 
     key: Mapping[str, Any]
     title: str
     measure: Callable[[], Sequence[Row]]
+    audio_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,30 @@ class EvaluationProtocol:
 
 
 def table(protocol: EvaluationProtocol, rows: Sequence[Row]) -> list[Figure]:
-    """All figures: what was measured, and beside each group and name what is published of it; what is published alone comes last."""
+    """All figures: what was measured, and beside each group and name what is published of it; what is published alone comes last.
+
+    Raises ValueError as ``check_interval`` for a figure that a protocol made.
+    """
     measured = list(protocol.figures(rows)) if rows else []
+    for each in measured:
+        check_interval(each)
     order = list(dict.fromkeys((each.group, each.name) for each in [*measured, *protocol.published]))
     both = [*protocol.published, *measured]
     return sorted(both, key=lambda each: order.index((each.group, each.name)))  # stable: published before measured
+
+
+def check_interval(figure: Figure) -> None:
+    """Raises ValueError for a figure with one end of an interval only, or with ends in the wrong order; for a published one also where the
+    value is not between them.
+    """
+    low, high = figure.low, figure.high
+    if low is None and high is None:
+        return
+    what = f"the {figure.origin} figure {figure.group} {figure.name} has the interval {low} to {high}"
+    if low is None or high is None or not low <= high:  # NaN is in no order
+        raise ValueError(f"{what}; expected a low end and a high end, or none")
+    if figure.origin == "published" and (figure.value is None or not low <= figure.value <= high):
+        raise ValueError(f"{what} and the value {figure.value}; expected the value between the ends")
 
 
 def check_protocol(name: str, protocol: Any) -> None:
@@ -123,6 +146,7 @@ def check_protocol(name: str, protocol: Any) -> None:
             raise ValueError(f"the published figure {each.group} {each.name} has no source or no name; expected both")
         if each.value is None or not math.isfinite(each.value):
             raise ValueError(f"the published figure {each.group} {each.name} is {each.value}; expected a finite number")
+        check_interval(each)
     if wrong := [each for each, text in protocol.options.items() if not NAME.fullmatch(each) or not text.strip()]:
         raise ValueError(f"its option {wrong[0]!r} has no description, or is no name of lower-case letters, digits and _")
 

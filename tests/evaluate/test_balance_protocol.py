@@ -141,9 +141,13 @@ def test_the_users_calibration_to_a_separator_is_used_and_changes_the_key(songs,
     before, after = ({row["stem"]: row["point"] for row in each.rows} for each in (plain, found))
     assert after != before
     assert any(each.who == "stub_separator:parts, generic ranges, not calibrated" for each in plain.figures)
-    note = figure(found, "all", balance.RMSE, "stub_separator:parts, calibrated").note
+    note = figure(found, "all", balance.RMSE, "stub_separator:parts, your calibration").note
     assert "calibrated on 2 songs" in note
     assert "none of these songs is among them" in note
+    without = evaluation.evaluate(PROTOCOLS["balance"], replace(request, options={"calibration": "none"}), tmp_path)
+    assert [row["point"] for row in without.rows] == [row["point"] for row in plain.rows]
+    with pytest.raises(UsageError, match="expected none, the id of a calibration"):
+        evaluation.evaluate(PROTOCOLS["balance"], replace(request, options={"calibration": "yours"}), tmp_path)
 
 
 def test_the_picture_has_a_panel_for_each_separator_and_estimator(found, tmp_path):
@@ -163,7 +167,7 @@ def test_songs_that_a_calibration_was_made_on_are_counted():
     about = {"stem": "bass", "group": "bass", "truth": -6.0, "naive": -7.0, "cross": -6.5, "point": -6.1, "low": -7.0, "high": -5.0}
     about |= {"model": "m", "present": True, "sdr_db": 5.0, "calibration_songs": 4}
     rows = [{**about, "song": name, "calibrated": name in "ab"} for name in "abc"]
-    shown = next(each for each in balance.figures(rows) if each.who == "m, calibrated")
+    shown = next(each for each in balance.figures(rows) if each.who == "m, your calibration")
     assert shown.note == "calibrated on 4 songs (stemwright calibrate); 2 of these 3 songs are among them, by their titles: not held out"
 
 

@@ -198,12 +198,24 @@ def test_multitracks_of_a_folder_are_found_and_their_key_follows_the_files(tmp_p
         ({"title": " "}, "it has no title"),
         ({"published": (Figure("all", "length", "", "ours", 1.0),)}, "has no source or no name"),
         ({"options": {"unit": ""}}, "its option 'unit' has no description"),
+        (
+            {"published": (Figure("all", "length", "", "them", 1.0, 2.0, 0.5, origin="published", note="x"),)},
+            "2.0 to 0.5; expected a low end",
+        ),
+        ({"published": (Figure("all", "length", "", "them", 1.0, 0.5, origin="published", note="x"),)}, "0.5 to None; expected a low end"),
+        ({"published": (Figure("all", "length", "", "them", 3.0, 0.5, 2.0, origin="published", note="x"),)}, "the value between the ends"),
     ],
 )
 def test_a_protocol_that_breaks_the_contract_is_named(change, message):
     protocol = replace(toy(nothing), **change)
     with pytest.raises(ValueError, match=message):
         check_protocol("toy" if "name" not in change else "Toy", protocol)
+
+
+def test_a_protocol_whose_figures_have_their_ends_in_the_wrong_order_is_named():
+    protocol = replace(toy(nothing), figures=lambda _: [Figure("all", "length", "", "ours", 1.0, 2.0, 0.5)])
+    with pytest.raises(ValueError, match=r"the measured figure all length has the interval 2\.0 to 0\.5"):
+        table(protocol, [{"length": 1.0}])
 
 
 @pytest.mark.parametrize("name", [*PROTOCOLS])

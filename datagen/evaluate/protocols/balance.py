@@ -2,8 +2,8 @@
 
 For each stem of each song: its BS.1770 loudness against the mixture, from the stem itself and from what a separator makes of it, by three
 estimators: naive (the loudness of the separated stem, as in the paper), cross (energy that it shares with the mixture) and calibrated (the
-estimate that ``balance`` prints, with the user's calibration to the separator, else the one for its kind). The error by instrument group,
-and against the SDR of the separated stem.
+estimate that ``balance`` prints, with the user's calibration to the separator, else, or on request, the one for its kind). The error by
+instrument group, and against the SDR of the separated stem.
 
 Conventions
     Levels are in LU against the mixture's loudness, an error is estimate minus truth; RMSE is over the stems of a group in all songs, with
@@ -41,12 +41,14 @@ from stemwright.manifests.records import Refused
 from stemwright.manifests.usage import UsageError
 from stemwright.manifests.wording import counted
 from stemwright.separation.balance.basis import ESTIMATED
+from stemwright.separation.balance.calibration_names import AUTO
 
 if TYPE_CHECKING:
     from stemwright.separation.balance.level_estimators import Calibration
 
 ABSTRACT = "Ward et al. 2017, abstract: the best of 12 systems, mean of four groups, 100 songs of DSD100; better on vocals"
 NAMES = {"naive": "naive", "cross": "cross", "point": "calibrated"}
+OWN = "your calibration"
 GENERIC = "generic ranges, not calibrated"  # as balance calls them
 ALL = "all"
 RMSE, BIAS, COVERAGE = "RMSE of the level", "mean error", "80 % interval holds"
@@ -56,14 +58,17 @@ Statistic = Callable[[NDArray[np.float64]], float | np.floating]
 
 
 def cases(request: EvaluationRequest) -> list[Case]:
-    """A case for each song and separator. Raises UsageError for data without multitracks and for a separator that is none."""
+    """A case for each song and separator. Raises UsageError for data without multitracks, a separator that is none, and a calibration
+    that is none or to another separator.
+    """
     separators = separators_of(request, cut=request.duration_s is not None)
-    calibrations = [_calibration(each) for each in separators]
+    calibrations = [_calibration(each, request.options.get("calibration", AUTO)) for each in separators]
     return [
         Case(
             {"song": song.key, **each.song_key(song.title), "calibration": calibration.id},
             f"{song.title}, {each.name}",
             partial(measure, song, each, calibration, _known_songs(calibration)),
+            song.audio_s,
         )
         for song in songs_of(request)
         for each, calibration in zip(separators, calibrations, strict=True)
@@ -78,11 +83,11 @@ def _known_songs(calibration: Calibration) -> frozenset[str]:
     return frozenset(title.rpartition("/")[2] for each in kept if each.id == calibration.id for title in each.songs)
 
 
-def _calibration(separator: SongSeparator) -> Calibration:
-    """The user's calibration to a separator (``stemwright calibrate``), else the one for stems of its origin."""
+def _calibration(separator: SongSeparator, name: str) -> Calibration:
+    """The calibration to a separator that a name says: the user's (``stemwright calibrate``), else the one for stems of its origin."""
     from stemwright.separation.balance.kept_calibrations import calibration_of, key_of
 
-    return calibration_of(separator.origin, key_of(separator.model) if separator.model else "")
+    return calibration_of(separator.origin, key_of(separator.model) if separator.model else "", name)
 
 
 def measure(song: EvaluatedSong, separator: SongSeparator, calibration: Calibration, known: Collection[str] = ()) -> list[Row]:
@@ -181,7 +186,9 @@ def comparable(rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def _estimator(estimator: str, rows: Sequence[Row]) -> str:
-    """What an estimator is called: calibrated, or in the words of ``balance`` where none of the separators is."""
+    """What an estimator is called: calibrated, or your calibration where all have one, or in the words of ``balance`` where none has."""
+    if estimator == "point" and rows and all(row["calibration_songs"] for row in rows):
+        return OWN
     is_generic = estimator == "point" and all(row.get("generic", not row["calibration_songs"]) for row in rows)
     return GENERIC if is_generic else NAMES[estimator]
 
@@ -221,4 +228,8 @@ PROTOCOL = EvaluationProtocol(
     cases=cases,
     figures=figures,
     draw=draw,
+    options={
+        "calibration": "auto (default): yours to the model (stemwright calibrate) where there is one, as balance uses it; none: that which "
+        "comes with stemwright, so that the figures do not depend on the machine; or the id of one of yours"
+    },
 )

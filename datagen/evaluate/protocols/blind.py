@@ -13,6 +13,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,12 @@ class Known:
         """The profile of the songs that can be read; of none at all where there is no song."""
         from stemwright.datagen.inverse.blind.profile import profile_of
 
-        return profile_of((stems_of(song, self.duration_s) for song in self.songs), SAMPLE_RATE)
+        return profile_of(self._readable(), SAMPLE_RATE)
+
+    def _readable(self) -> Iterator[dict[str, Audio]]:
+        for song in self.songs:
+            with suppress(Refused):
+                yield stems_of(song, self.duration_s)
 
 
 def stems_of(song: EvaluatedSong, duration_s: float) -> dict[str, Audio]:

@@ -47,7 +47,10 @@ def _cases(request: EvaluationRequest) -> list[Case]:
     q = _resonance(request.options.get("q", f"{BUTTERWORTH_Q:.3f}"))
     editors = [_editor(each, request) for each in request.models]
     songs = songs_of(request)
-    return [Case({"song": song.key, **_keys(editors, song.title)}, song.title, partial(_measure, song, editors, q)) for song in songs]
+    return [
+        Case({"song": song.key, **_keys(editors, song.title)}, song.title, partial(_measure, song, editors, q), song.audio_s)
+        for song in songs
+    ]
 
 
 def _resonance(text: str) -> float:

@@ -130,7 +130,7 @@ def _of_songs(songs: Sequence[EvaluatedSong], version: str, request: EvaluationR
         limited = limited_by_us(multitrack.mixture, multitrack.sample_rate, song.title, request.seed, version)
         return _rows(limited, song.title, OURS if version == "XL" else f"{OURS}, {version}", contenders)
 
-    return [Case({"song": song.key, "version": version}, song.title, partial(measure, song)) for song in songs]
+    return [Case({"song": song.key, "version": version}, song.title, partial(measure, song), song.audio_s) for song in songs]
 
 
 def _rows(song: LimitedSong, title: str, group: str, contenders: Contenders) -> list[Row]:

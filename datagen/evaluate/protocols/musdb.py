@@ -95,9 +95,14 @@ def cases(request: EvaluationRequest) -> list[Case]:
         for each in separators:
             if each.model is not None:
                 matched(FOUR_STEMS, each.model.stem_names, each.name)
-    refused = [Case({"lacks": title}, title, partial(_refuse, reason)) for title, reason in lacking]
+    refused = [Case({"lacks": title}, title, partial(_refuse, reason), 0.0) for title, reason in lacking]
     return refused + [
-        Case({"song": song.key, **each.song_key(song.title)}, f"{song.title}, {each.name}", partial(measure, song, each, package=package))
+        Case(
+            {"song": song.key, **each.song_key(song.title)},
+            f"{song.title}, {each.name}",
+            partial(measure, song, each, package=package),
+            song.audio_s,
+        )
         for song in songs
         for each in separators
     ]
