@@ -6,7 +6,7 @@ Conventions
     Stems are those of songs that are not in the profile, their peak at -10 dBFS. Settings are drawn from the ranges of RemFX for every
     compressor: ours, pedalboard's (JUCE), and ffmpeg's acompressor without a knee. The true mean gain reduction is that over the 5 ms in
     which the result sounds; of the others, the gain is the ratio of the energies of result and stem in 1 ms.
-    "found": the answer has settings, and an interval above 0. Of untouched stems that is a false alarm.
+    "found": the answer has settings. Of untouched stems that is a false alarm.
     Real music: tracker songs below the folder that ``free_music.py`` makes (``modules/<song>/{drums,bass,other}.flac``), 30 s from their
     middle; every other song is in the profile, the rest is held out.
 """
@@ -35,7 +35,7 @@ SECOND = 1000  # windows in which the gain of others is measured
 COVERAGES = (0.25, 0.5, 0.75, 1.0)
 EXCERPT_S = 30.0
 STEMS = ("drums", "bass", "other")
-FOUND = "Compressors, of the held-out songs. `found`: the interval of the answer is above 0, of untouched stems a false alarm."
+FOUND = "Compressors, of the held-out songs. `found`: the answer has settings, of untouched stems a false alarm."
 
 
 def _drawn(rng: np.random.Generator) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 Conventions
     Stems are float32 [C, T]. Through a compressor a stem has its peak at -10 dBFS; settings are drawn from the ranges of RemFX. The true
-    mean gain reduction is that over the 5 ms in which the result sounds. "found": the answer has settings, and an interval above 0; of an
-    untouched stem that is a false alarm. What a real stem has of its own compression and reverberation is an error of the estimate here.
+    mean gain reduction is that over the 5 ms in which the result sounds. "found": the answer has settings; of an untouched stem that
+    is a false alarm. What a real stem has of its own compression and reverberation is an error of the estimate here.
     The peer of the reverberation time is the method of the textbooks without learning: straight falls of the level over 0.2 s in half
     octaves, at the fast end of which (10 %) is the room; its quantile is not fitted. A constant is the geometric mean of the times drawn.
 

@@ -10,7 +10,8 @@ chosen on consoles of other people's effects, where a normal distribution, any f
 said less well which settings were wrong (``benchmarks/foreign_consoles.py``).
 
 An estimate's errors are those of many songs, of which some are far off: a Laplace distribution. They are of the main quantity of an
-effect in dB, whose tolerance ``stemwright.datagen.inverse.blind.estimators`` states.
+effect in dB, whose tolerance ``stemwright.datagen.inverse.blind.answers`` states. Those of a compressor are the errors themselves, of songs
+left out (``stemwright.datagen.inverse.blind.conformal``).
 
 Conventions
     Errors are in parts of a setting's range along its scale, ``t`` is the tolerance that the effect states, on the same scale

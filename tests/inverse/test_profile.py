@@ -17,7 +17,7 @@ from stemwright.datagen.inverse.blind.features import (
     whole_side,
 )
 from stemwright.datagen.inverse.blind.profile import SIMULATIONS, Profile, features_row, mean_gain_reduction, profile_of, summarise
-from stemwright.datagen.inverse.blind.regression import LeftOut, fit_regression
+from stemwright.datagen.inverse.blind.regression import LeftOut, fit_regression, trust_of
 from stemwright.manifests import table
 from stemwright.manifests.feature_rows import StemFeatures, profile_id
 from stemwright.separation.loudness.meter import integrated_loudness
@@ -179,7 +179,7 @@ def test_a_regression_finds_a_smooth_function_and_its_own_uncertainty():
     inside, outside = fit([0.5, 0.5]), fit([6.0, -6.0])
     assert inside.value == pytest.approx(np.sin(0.5) + 0.25, abs=0.15)
     assert outside.expected_error >= inside.expected_error
-    assert inside.confidence(1.0) > 0.5
+    assert inside.confidence(1.0, trust_of(fit, 1.0, at=0.0).scores) > 0.5
 
 
 def test_answers_are_trusted_as_far_as_errors_left_out_stay_within_the_tolerance():

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from stemwright.datagen.inverse.blind.answers import LEAST_CONFIDENCE, TOLERANCE, Abstained
 from stemwright.datagen.inverse.blind.profile import FEWEST_SONGS
+from stemwright.datagen.inverse.blind.regression import trust_of
 from stemwright.datagen.inverse.confidence import confidence_of_estimate
 
 if TYPE_CHECKING:
@@ -84,9 +85,7 @@ def _compression(profile: StemProfile) -> LeftOutTrials:
         raise Abstained("the profile holds no simulated compressors")
     regression = profile.gain_reduction
     known = regression.left_out
-    allowed = regression.largest_trusted_uncertainty(TOLERANCE["compressor"], at=COMPRESSED_DB)
-    answers = [regression.answer(*row) for row in zip(known.found.tolist(), known.uncertainties.tolist(), strict=True)]
-    answered = (known.uncertainties <= allowed) | np.array([regression.detected(answer) for answer in answers])
+    answered = trust_of(regression, TOLERANCE["compressor"], at=COMPRESSED_DB).answered
     found = np.maximum(known.found, 0.0)
     return LeftOutTrials(REDUCTION, found, np.abs(found - known.true), known.uncertainties, answered, found[known.true == 0.0])
 

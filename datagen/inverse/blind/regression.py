@@ -7,6 +7,8 @@
                   out, of the rows of other groups that are near (a narrower kernel): some songs are harder than others
     trusted       the answers of least uncertainty, as many as have a mean error within a tolerance when their group is left out, a standard
                   error over groups added: few groups prove little, and the largest number that passes is a lucky one
+    scores        errors left out over uncertainties, of the rows that would be answered (``stemwright.datagen.inverse.blind.conformal``):
+                  they give the interval and the confidence of an answer
     detected      numbers that exceed their uncertainty by more than those of rows that are 0 do when their group is left out; of few rows
                   the largest is no bound, and one by Student's t holds as well
 
@@ -32,7 +34,8 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.stats import t as student_t
 
-from stemwright.datagen.inverse.confidence import confidence_of_estimate, half_interval
+from stemwright.datagen.inverse.blind.conformal import SongScores, song_scores
+from stemwright.datagen.inverse.confidence import half_interval
 
 Array = NDArray[np.floating]
 
@@ -53,14 +56,14 @@ class Answer:
     expected_error: float
     uncertainty: float
 
-    def interval(self) -> tuple[float, float]:
-        """The 80 % interval of the number, for errors with a Laplace distribution on the scale on which they are learnt."""
-        z, half = float(_scaled(np.array(self.value))), half_interval(self.uncertainty)
-        return _unscaled(z - half), _unscaled(z + half)
+    def interval(self, scores: SongScores) -> tuple[float, float]:
+        """The 80 % interval of the number, as wide as the scores of songs left out call for."""
+        z, half = float(_scaled(np.array(self.value))), scores.factor() * self.uncertainty
+        return (_unscaled(z - half), _unscaled(z + half)) if math.isfinite(half) else (-math.inf, math.inf)
 
-    def confidence(self, tolerance: float) -> float:
-        """The probability that the value is right within a tolerance, for errors with a Laplace distribution."""
-        return confidence_of_estimate(tolerance, self.expected_error)
+    def confidence(self, tolerance: float, scores: SongScores) -> float:
+        """The probability that the value is right within a tolerance, by the scores of songs left out."""
+        return scores.share(tolerance / _slope(self.value) / max(self.uncertainty, 1e-9))
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,14 @@ class Regression:
 
     def answer(self, value: float, uncertainty: float) -> Answer:
         """The answer with a value and its uncertainty on the scale of z."""
-        return Answer(value, uncertainty * 2.0 * math.sqrt(1.0 + abs(value)), uncertainty)  # dy/dz = 2 (1 + |z|), |z| + 1 = √(1 + |y|)
+        return Answer(value, uncertainty * _slope(value), uncertainty)
 
     def largest_trusted_uncertainty(self, tolerance: float, *, at: float) -> float:
         """The largest uncertainty to trust: rows up to it had, when left out, a mean error within the tolerance. 0 if there is none.
 
         The tolerance is that of a number as large as ``at``; for others it is as much smaller or larger as the scale says.
         """
-        allowed = tolerance / (2.0 * math.sqrt(1.0 + at))
+        allowed = tolerance / _slope(at)
         order = np.argsort(self.left_out.uncertainties, kind="stable")
         uncertainties, errors, groups = self.left_out.uncertainties[order], self.left_out.errors[order], self.left_out.groups[order]
         ends = np.append(np.flatnonzero(np.diff(uncertainties) > 0.0) + 1, len(uncertainties))  # equal ones stay together
@@ -119,16 +122,14 @@ class Regression:
         return 0.0
 
     def detected(self, answer: Answer) -> bool:
-        """Whether a number is not 0: its interval is above 0, and so far that a number that is 0 would get there, left out, with a
-        probability of ``FALSE_ALARMS`` at most.
-        """
-        return answer.interval()[0] > 0.0 and float(_scaled(np.array(answer.value))) > self.detection_threshold * answer.uncertainty
+        """Whether a number is not 0: a number that is 0 would get there, left out, with a probability of ``FALSE_ALARMS`` at most."""
+        return float(_scaled(np.array(answer.value))) > self.detection_threshold * answer.uncertainty
 
     @property
     def detection_threshold(self) -> float:
         """How many times its uncertainty a number has to be, on the scale of z: a conformal quantile of the rows whose number is 0, the
-        largest of few, and at least the prediction bound of one further normal value, which is higher with few rows. Infinite with fewer
-        than two such rows.
+        largest of few, and at least the prediction bound of one further normal value, which is higher with few rows, and half the 80 %
+        interval of errors with a Laplace distribution. Infinite with fewer than two such rows.
         """
         zeros = self.left_out.true == 0.0
         if zeros.sum() < 2:
@@ -136,7 +137,31 @@ class Regression:
         scores = np.sort(_scaled(self.left_out.found[zeros]) / np.maximum(self.left_out.uncertainties[zeros], 1e-9))
         rank = math.ceil((len(scores) + 1) * (1.0 - FALSE_ALARMS))
         bound = scores.mean() + student_t.ppf(1.0 - FALSE_ALARMS, len(scores) - 1) * scores.std(ddof=1) * math.sqrt(1.0 + 1.0 / len(scores))
-        return float(max(scores[min(rank, len(scores)) - 1], bound))
+        return float(max(scores[min(rank, len(scores)) - 1], bound, half_interval(1.0)))
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Which answers of a regression are given: the largest uncertainty that is trusted; of the rows left out, which would be answered [N];
+    and the scores of these, or of all rows where they are of fewer than three songs.
+    """
+
+    allowed: float
+    answered: NDArray[np.bool_]
+    scores: SongScores
+
+
+def trust_of(regression: Regression, tolerance: float, *, at: float, unlike: float = 1.0) -> Trust:
+    """What is answered: what is trusted within a tolerance (``largest_trusted_uncertainty``), and what is detected.
+
+    Of numbers that are unlike those that were learnt from, errors are so many times as large: ``unlike``.
+    """
+    known, allowed = regression.left_out, regression.largest_trusted_uncertainty(tolerance, at=at)
+    detected = _scaled(known.found) > regression.detection_threshold * known.uncertainties
+    answered = detected | (known.uncertainties <= allowed)
+    few = len(np.unique(known.groups[answered])) < FEWEST_GROUPS
+    kept = np.ones_like(answered) if few else answered
+    return Trust(allowed, answered, song_scores(unlike * known.errors[kept], known.uncertainties[kept], known.groups[kept]))
 
 
 def fit_regression(x: Array, y: Array, groups: Sequence[object]) -> Regression:
@@ -191,6 +216,11 @@ def _bound(errors: Array, groups: NDArray[np.int64]) -> float:
         return math.inf
     sums = np.bincount(numbers, errors - errors.mean())
     return float(errors.mean() + math.sqrt((sums @ sums) * len(names) / (len(names) - 1)) / len(errors))
+
+
+def _slope(y: float) -> float:
+    """How many units of the number one of z is: dy/dz = 2 (1 + |z|), and 1 + |z| = √(1 + |y|)."""
+    return 2.0 * math.sqrt(1.0 + abs(y))
 
 
 def _scaled(y: Array) -> Array:
