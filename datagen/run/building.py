@@ -116,6 +116,10 @@ def keeping(corpus: Corpus, config: Config) -> Iterator[None]:
     try:
         if (bulk := bulk_of(corpus.folder)) is not None:
             bulk.claim(corpus.folder)
+        if config.estimate.calibration is not None:
+            from stemwright.datagen.run.corpus_calibrations import copy_named  # imports the meter, which few verbs need
+
+            copy_named(corpus)
         yield
     except Exception as error:
         if isinstance(error, StoppedError) and not isinstance(error, UnsuitedError):

@@ -83,6 +83,14 @@ def check_separates(config: Config, origin: str, calibration: str) -> None:
         raise ConfigError(f"{KEY}: {calibration} is {to_another(origin, asked.model)}")
 
 
+def copy_named(corpus: Corpus) -> None:
+    """Copies the calibration that the configuration names into a new corpus, before hours of separation in which the user may replace or
+    remove their own. Where levels were estimated, the estimate does it. Raises CorpusError, as ``named``."""
+    found = named(corpus, corpus.config)
+    if found is not None and not corpus.table("estimates").exists():
+        keep(found, place_of_calibrations(corpus.folder))
+
+
 class CorpusCalibrations:
     """Some calibrations, and which of them the stems of a track are to be estimated by."""
 
@@ -126,7 +134,9 @@ def settle(corpus: Corpus, rows: Rows, *, alone: bool) -> tuple[str, ...]:
         keep(found, place)
     if alone and is_file(str(corpus.config.estimate.calibration)):
         corpus.create(with_calibration(corpus.config, found))
-    return () if carried else (f"levels use the calibration {found.id} to {model_of(found.origin)}, which was copied into the corpus",)
+    if carried and corpus.table("estimates").exists():
+        return ()
+    return (f"levels use the calibration {found.id} to {model_of(found.origin)}, which was copied into the corpus",)
 
 
 def _unused(corpus: Corpus, rows: Rows) -> tuple[str, ...]:

@@ -207,6 +207,25 @@ def test_one_configuration_gives_the_same_rows_whatever_is_in_the_cache(here, co
     assert f'calibration = "{said["id"]}"' in (pinned / "config.toml").read_text()
 
 
+def test_a_corpus_keeps_the_calibration_that_is_replaced_while_it_is_separated(here, tmp_path, monkeypatch):
+    from loud_bands import Loud
+
+    said, mixtures = json.loads(calibrated(here, *SEPARATOR).stdout), tmp_path / "mixtures"
+    mixtures.mkdir()
+    shutil.copy(here / "songs" / "song0" / "mixture.wav", mixtures / "song.wav")
+    plain = Loud.__call__
+
+    def meanwhile(self, mixture, sample_rate):
+        stemwright("calibrate", "--remove", said["id"], check=False)
+        return plain(self, mixture, sample_rate)
+
+    monkeypatch.setattr(Loud, "__call__", meanwhile)
+    done = stemwright("build", mixtures, tmp_path / "corpus", *SEPARATOR, "--calibration", said["id"], check=False)
+    assert f"levels use the calibration {said['id']}" in done.stdout
+    assert json.loads(stemwright("calibrate", "--list", "--json").stdout)["calibrations"] == []
+    assert {row.calibration for row in estimates(tmp_path / "corpus")} == {said["id"]}
+
+
 def test_a_calibration_that_is_missing_or_to_another_separator_stops_before_any_work(here, corpus, tmp_path):
     before = (corpus / "config.toml").read_bytes(), estimates(corpus)
     done = stemwright("estimate", corpus, "--calibration", "0123456789abcdef", check=False)
