@@ -5,7 +5,7 @@
                                                                      --tune begins at the weights that the package has
     python benchmarks/train_bundled.py export WORK                   writes separation/demucs/models/bundled.yaml and SIG.safetensors;
                                                                      --blend NAME:SHARE ... averages weights of several checkpoints
-    python benchmarks/train_bundled.py score [WORK] [--music FOLDER] prints the scores of the exported model
+    python benchmarks/train_bundled.py score [WORK] [--music FOLDER] prints the scores of the exported model, or of --weights FILE
 
 Conventions
     Sources in the order drums, bass, other, vocals; stereo, 44.1 kHz.
@@ -27,6 +27,7 @@ import json
 import math
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -34,13 +35,15 @@ import numpy as np
 import torch
 from bundled_pool import HELD_OUT, SCALE, free_music, made_songs, remixes, write
 from free_excerpts import middle, songs_with
+from musical_songs import render_musical_song
 from songs import STEMS, render_song
 
 from stemwright.datagen.evaluate.scores import si_sdr_db
 
 SAMPLE_RATE = 44_100
 MODELS = Path(__file__).resolve().parent.parent / "separation" / "demucs" / "models"
-TRAIN_SEEDS, HELD_OUT_SEEDS = range(1000, 1440), range(9000, 9016)
+TRAIN_SEEDS, HELD_OUT_SEEDS, OTHER_SEEDS = range(1000, 1440), range(9000, 9016), range(9100, 9106)
+MADE_S = 10.0
 MAX_BYTES = 8_000_000
 SETTINGS = {
     "sources": list(STEMS),
@@ -101,6 +104,12 @@ def free_pieces(music: Path, collection: str, duration_s: int = 10) -> list[np.n
             parts, _ = middle(place, duration_s)
             pieces.append(np.stack([*parts.values(), np.zeros_like(parts["drums"])]))
     return pieces
+
+
+def made_pieces(render: Callable[..., Mapping[str, np.ndarray]]) -> list[np.ndarray]:
+    """Songs of our synthesisers, of seeds that no pool has: float32 [4, 2, T] each."""
+    songs = [render(seed, MADE_S, SAMPLE_RATE) for seed in OTHER_SEEDS]
+    return [np.stack([stems[stem] for stem in STEMS]) for stems in songs]
 
 
 def real_excerpt() -> np.ndarray:
@@ -278,17 +287,17 @@ def export(work: Path, shares: list[str]) -> Path:
     return path
 
 
-def load_exported() -> torch.nn.Module:
-    """The exported model, through Demucs's own loader."""
+def load_exported(weights: Path | None = None) -> torch.nn.Module:
+    """The exported model, or other weights in its form, through Demucs's own loader."""
     from demucs.hf import load_safetensors_model
 
-    return load_safetensors_model(next(MODELS.glob("*.safetensors"))).float().eval()
+    return load_safetensors_model(weights or next(MODELS.glob("*.safetensors"))).float().eval()
 
 
-def score(work: Path | None, music: Path | None) -> str:
-    """Markdown table of SI-SDR improvements on held-out songs, on the real excerpt and on free music, and the speed, all on one thread."""
+def score(work: Path | None, music: Path | None, weights: Path | None) -> str:
+    """Markdown table of SI-SDR improvements on songs made here, on the real excerpt and on free music, and the speed, all on one thread."""
     torch.set_num_threads(1)
-    model = load_exported()
+    model = load_exported(weights)
     rows = ["| songs | drums | bass | other | vocals |", "|---|---|---|---|---|"]
     songs = held_out(work / "held" if work else None)
     gains = np.array([improvements(model, song) for song in songs])
@@ -300,6 +309,9 @@ def score(work: Path | None, music: Path | None) -> str:
     for label, collection in (("tracker modules", "modules"), ("free scores", "scores")) if music else ():
         free = [improvements(model, piece)[:3] for piece in free_pieces(music, collection)]
         rows.append(f"| {label} ({len(free)}), mean | " + " | ".join(f"{g:.2f}" for g in np.nanmean(free, axis=0)) + " | |")
+    for label, render in (("synthetic songs", render_song), ("musical songs", render_musical_song)):
+        made = [improvements(model, piece) for piece in made_pieces(render)]
+        rows.append(f"| {label} ({len(made)}), mean | " + " | ".join(f"{g:.2f}" for g in np.nanmean(made, axis=0)) + " |")
     mixture = np.concatenate(songs[:2], axis=-1).sum(axis=0)
     for precision in (torch.float32, torch.bfloat16):
         start = time.process_time()
@@ -329,6 +341,7 @@ def main() -> None:
         "--blend", nargs="+", metavar="NAME:SHARE", help="checkpoints to export the average of; the rest is the exported weights"
     )
     parser.add_argument("--music", type=Path, help="folder of free music, made by benchmarks/free_music.py")
+    parser.add_argument("--weights", type=Path, help="a .safetensors to score in place of the exported one")
     parser.add_argument("--fp32", action="store_true", help="no bfloat16 autocast")
     parser.add_argument("--changes", default="{}", help="JSON of settings to try in place of the chosen ones")
     args = parser.parse_args()
@@ -345,7 +358,7 @@ def main() -> None:
     elif args.verb == "export":
         export(args.work, args.blend or [f"{args.name}:1"])
     else:
-        print(score(args.work, args.music))
+        print(score(args.work, args.music, args.weights))
 
 
 if __name__ == "__main__":
