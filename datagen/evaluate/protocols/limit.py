@@ -22,17 +22,22 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from stemwright.datagen.effects.deferred import Deferred
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, songs_of, stamp
 from stemwright.datagen.evaluate.given_models import call, checked_audio
-from stemwright.datagen.evaluate.limited_songs import LimitedSong, limited_by_us, musdb_limited
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published, table
 from stemwright.datagen.evaluate.scores import at_best_gain, mean_over_songs, mr_stft_loss, si_sdr_db
 from stemwright.manifests.catalog.listing import find
 from stemwright.manifests.catalog.musdb_gains import VERSIONS, MusdbGain, has_gains, musdb_gains
 from stemwright.manifests.sound.formats import Audio
 from stemwright.manifests.usage import UsageError
+
+if TYPE_CHECKING:
+    from stemwright.datagen.evaluate import limited_songs
+else:
+    limited_songs = Deferred("stemwright.datagen.evaluate.limited_songs")  # the recipes of pairs, which no list of protocols needs
 
 NETWORKS = "Jeon and Lee 2023, Music De-limiter Networks via Sample-wise Gain Inversion (WASPAA), arXiv 2308.01187"
 LOUD = "Jeon and Lee 2022, Towards robust music source separation on loud commercial music (ISMIR), arXiv 2208.14355"
@@ -81,7 +86,7 @@ class Contenders:
     models: tuple[tuple[str, Callable[..., Any]], ...]
     blind: bool
 
-    def outputs(self, song: LimitedSong) -> dict[str, Audio]:
+    def outputs(self, song: limited_songs.LimitedSong) -> dict[str, Audio]:
         """What each of them makes of a limited song. Raises Refused for a model that returns something else."""
         from stemwright.datagen.inverse.undo.requests import Knowledge
         from stemwright.datagen.inverse.undo.reversal import undo
@@ -105,7 +110,7 @@ def _of_musdb(root: Path, gains: Sequence[MusdbGain], version: str, request: Eva
         gains = [*gains, *(MusdbGain(name, gains[0].path.with_name(f"{name}.npy"), "test") for name in lacking)]
 
     def measure(gain: MusdbGain) -> list[Row]:
-        return _rows(musdb_limited(gain, songs, request.duration_s), gain.name, GROUPS[version], contenders)
+        return _rows(limited_songs.musdb_limited(gain, songs, request.duration_s), gain.name, GROUPS[version], contenders)
 
     chosen = sorted(gains, key=lambda gain: gain.name)[: request.num_songs]
     return [Case(_key(gain, version, songs), gain.name, partial(measure, gain)) for gain in chosen]
@@ -127,13 +132,13 @@ def _stamp(path: Path) -> list[Any]:
 def _of_songs(songs: Sequence[EvaluatedSong], version: str, request: EvaluationRequest, contenders: Contenders) -> list[Case]:
     def measure(song: EvaluatedSong) -> list[Row]:
         multitrack = song.load()
-        limited = limited_by_us(multitrack.mixture, multitrack.sample_rate, song.title, request.seed, version)
+        limited = limited_songs.limited_by_us(multitrack.mixture, multitrack.sample_rate, song.title, request.seed, version)
         return _rows(limited, song.title, OURS if version == "XL" else f"{OURS}, {version}", contenders)
 
     return [Case({"song": song.key, "version": version}, song.title, partial(measure, song), song.audio_s) for song in songs]
 
 
-def _rows(song: LimitedSong, title: str, group: str, contenders: Contenders) -> list[Row]:
+def _rows(song: limited_songs.LimitedSong, title: str, group: str, contenders: Contenders) -> list[Row]:
     """One row for each contender."""
     from stemwright.datagen.inverse.undo.figures import measured
 

@@ -19,14 +19,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stemwright.datagen.effects.deferred import Deferred
 from stemwright.datagen.evaluate.evaluated_songs import EvaluatedSong, middle, songs_of, stamp
 from stemwright.datagen.evaluate.given_models import call, checked_audio
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published, table
-from stemwright.datagen.evaluate.removal_pairs import RATE, DrySound, WetDry, mono
 from stemwright.datagen.evaluate.scores import mean_over_songs, mr_stft_loss, si_sdr_db
 from stemwright.datagen.pairs.recipes import remfx
 from stemwright.manifests.catalog.dry_instruments import DrySet, WetDryFiles, find_dry_sets, find_wet_dry, looked_for
@@ -35,6 +35,11 @@ from stemwright.manifests.sound.decoding import load, probe
 from stemwright.manifests.sound.resampling import resample
 from stemwright.manifests.usage import UsageError
 from stemwright.manifests.wording import counted
+
+if TYPE_CHECKING:
+    from stemwright.datagen.evaluate import removal_pairs
+else:
+    removal_pairs = Deferred("stemwright.datagen.evaluate.removal_pairs")  # the recipes of pairs, which no list of protocols needs
 
 SOURCE = "Rice, Steinmetz, Fazekas, Reiss 2023, General Purpose Audio Effect Removal (WASPAA), arXiv 2308.16177"
 MODELS_NOTE = f"{SOURCE}: effect-specific models, on the authors' own pairs of VocalSet, GuitarSet, DSD100 and IDMT-SMT-Drums"
@@ -79,7 +84,9 @@ def _of_multitracks(songs: Sequence[EvaluatedSong], request: EvaluationRequest, 
         left: list[Row] = []
         for name, audio in sorted(multitrack.stems.items()):
             try:
-                sound = DrySound(resample(mono(audio), multitrack.sample_rate, RATE), f"{song.title}/{name}")
+                sound = removal_pairs.DrySound(
+                    resample(removal_pairs.mono(audio), multitrack.sample_rate, removal_pairs.RATE), f"{song.title}/{name}"
+                )
             except Refused as reason:
                 left.append({"group": LEFT_OUT, "song": song.title, "source": name, "reason": str(reason)})
                 continue
@@ -96,14 +103,14 @@ def _of_files(root: Path, sets: Sequence[DrySet], request: EvaluationRequest, nu
 
     def measure(path: Path, name: str, title: str) -> list[Row]:
         audio, rate = load(path)
-        sound = DrySound(resample(mono(audio), rate, RATE), title, request.duration_s)
+        sound = removal_pairs.DrySound(resample(removal_pairs.mono(audio), rate, removal_pairs.RATE), title, request.duration_s)
         return _rows_of(sound, title, name, request.seed, number, models)
 
     rng = np.random.default_rng(request.seed)
     orders = {each.name: [each.files[index] for index in rng.permutation(len(each.files))] for each in sets}
     found: list[Case] = []
     wanted = request.num_songs or NUM_FILES
-    least_s = min(request.duration_s or math.inf, remfx.SHAPE.num_frames / RATE)
+    least_s = min(request.duration_s or math.inf, remfx.SHAPE.num_frames / removal_pairs.RATE)
     while orders and len(found) < wanted:
         for name in list(orders):
             path = next((each for each in _popped(orders[name]) if _duration_s(each) >= least_s), None)
@@ -135,7 +142,7 @@ def _of_published_pairs(root: Path, pairs: Sequence[WetDryFiles], request: Evalu
         part = middle(dry.shape[1], rate, request.duration_s)
         wet, dry, removed = wet[:, part], dry[:, part], _labelled(files)
         groups = _groups(removed, len(removed) if removed is not None else files.num_removed)
-        return list(_scored(WetDry(wet, dry, removed or (), sample_rate=rate), title, files.set_name, groups, models))
+        return list(_scored(removal_pairs.WetDry(wet, dry, removed or (), sample_rate=rate), title, files.set_name, groups, models))
 
     by_set: dict[str, list[WetDryFiles]] = {}
     for pair in pairs:
@@ -168,7 +175,7 @@ def _labelled(files: WetDryFiles) -> tuple[str, ...] | None:
         raise Refused(f"{files.labels.name} is not five labels as RemFX writes them: {error}") from error
 
 
-def _rows_of(sound: DrySound, song: str, source: str, seed: int, number: int, models: Models) -> list[Row]:
+def _rows_of(sound: removal_pairs.DrySound, song: str, source: str, seed: int, number: int, models: Models) -> list[Row]:
     """Scores of all groups of one sound."""
     rows: list[Row] = []
     for each in range(number):
@@ -193,7 +200,7 @@ def _named(count: int) -> str:
     return f"{count} effect" if count == 1 else f"{count} effects"
 
 
-def _scored(pair: WetDry, song: str, source: str, groups: tuple[str, ...], models: Models) -> Iterator[Row]:
+def _scored(pair: removal_pairs.WetDry, song: str, source: str, groups: tuple[str, ...], models: Models) -> Iterator[Row]:
     """One row for each contender and group."""
     outputs = {WET: pair.wet} | ({} if pair.undone is None else {UNDO: pair.undone})
     outputs |= {name: checked_audio(call(name, function, pair.wet, pair.sample_rate), pair.wet.shape, name) for name, function in models}
