@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.datagen.evaluate.protocol import EvaluationRequest
-from stemwright.datagen.evaluate.song_copies import first_of_copies, length_s
+from stemwright.datagen.evaluate.song_copies import check_no_copy, copied_titles, length_s
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load, load_song
 from stemwright.manifests.sound.formats import Audio
@@ -76,8 +76,7 @@ class EvaluatedSong:
         """Reads it; without ``mended`` the stems are as they are, as published figures have them. Raises Refused if a file cannot be read,
         if its stems are of another recording, if what is used of it is silent or shorter than LEAST_S, or if it is a copy of another song.
         """
-        if self.copy_of:
-            raise Refused(f"it is the same recording as {self.copy_of}, by its sound; each counts once")
+        check_no_copy(self.copy_of)
         if self.named is None:
             song = excerpt()
         else:
@@ -127,11 +126,8 @@ def songs_of(request: EvaluationRequest, *, stems: Sequence[str] = (), least: in
         raise UsageError(f"{request.data}: no song has the stems {', '.join(stems)}; {having[0].named} has {', '.join(_names(having[0]))}")
     chosen = [song for song in having if song not in lacking][: request.num_songs]
     titles = titles_of([song.path for song in chosen])
-    first = first_of_copies([_files(song)[0] for song in chosen])
-    return [
-        EvaluatedSong(title, song, request.duration_s, copy_of="" if first[number] == number else titles[first[number]])
-        for number, (title, song) in enumerate(zip(titles, chosen, strict=True))
-    ]
+    copies = copied_titles([_files(song)[0] for song in chosen], titles)
+    return [EvaluatedSong(title, song, request.duration_s, copy_of) for title, song, copy_of in zip(titles, chosen, copies, strict=True)]
 
 
 def has_stems(names: Collection[str], stems: Sequence[str], least: int | None = None) -> bool:

@@ -31,6 +31,17 @@ def length_s(path: Path) -> float | None:
     return info.num_frames / info.sample_rate
 
 
+def copied_titles(paths: Sequence[Path], titles: Sequence[str]) -> list[str]:
+    """For each recording the title of the first one that is the same; "" where it is itself the first."""
+    return ["" if first == number else titles[first] for number, first in enumerate(first_of_copies(paths))]
+
+
+def check_no_copy(copy_of: str) -> None:
+    """Raises Refused for a recording that is a copy of another, which is named by its title."""
+    if copy_of:
+        raise Refused(f"it is the same recording as {copy_of}, by its sound; each counts once")
+
+
 def first_of_copies(paths: Sequence[Path]) -> list[int]:
     """For each recording the number of the first one that is the same: mostly its own."""
     from stemwright.manifests.deduplication.copies import find_alike

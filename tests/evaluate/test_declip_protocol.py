@@ -119,3 +119,22 @@ def test_a_folder_without_sound_is_refused_with_what_was_expected(tmp_path):
     (tmp_path / "notes.txt").write_text("no sound")
     with pytest.raises(UsageError, match="is a folder without sound files; expected recordings, or a folder of songs or multitracks"):
         evaluate(PROTOCOLS["declip"], EvaluationRequest(tmp_path), tmp_path / "out")
+
+
+def test_a_recording_in_two_encodings_counts_once(tmp_path):
+    import soundfile
+    from conftest import make_song
+
+    audio = make_song(4, 6.0)["mixture"]
+    for suffix in ("flac", "ogg"):
+        soundfile.write(tmp_path / f"a.{suffix}", audio.T, 44_100)
+    soundfile.write(tmp_path / "b.flac", make_song(5, 6.0)["mixture"].T, 44_100)
+    found = evaluate(
+        PROTOCOLS["declip"],
+        EvaluationRequest(tmp_path, duration_s=0.2, options={"inputs": "10", "methods": "cubic spline"}),
+        tmp_path / "kept",
+    )
+    assert [reason for _, reason in found.rejected] == [
+        f"it is the same recording as {found.rows[0]['song']}, by its sound; each counts once"
+    ]
+    assert len({row["song"] for row in found.rows}) == 2

@@ -25,6 +25,7 @@ from stemwright.datagen.evaluate.evaluated_songs import EXCERPT, EvaluatedSong, 
 from stemwright.datagen.evaluate.given_models import GivenModel, call, checked_audio
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, published
 from stemwright.datagen.evaluate.scores import mean_over_songs
+from stemwright.datagen.evaluate.song_copies import check_no_copy, copied_titles
 from stemwright.datagen.evaluate.steps import step
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load_song
@@ -53,11 +54,12 @@ class LoneRecording:
 
     title: str
     path: Path
+    copy_of: str = ""
 
     @property
     def key(self) -> dict[str, Any]:
         """Place, size and time of the file."""
-        return {"files": [stamp(self.path)]}
+        return {"files": [stamp(self.path)]} | ({"copy_of": self.copy_of} if self.copy_of else {})
 
 
 def _cases(request: EvaluationRequest) -> list[Case]:
@@ -75,12 +77,14 @@ def _sources(request: EvaluationRequest) -> list[EvaluatedSong | LoneRecording]:
     if request.data is None:
         return list(songs_of(EvaluationRequest()))
     found: list[EvaluatedSong | LoneRecording] = []
-    named = named_songs([request.data]).songs
-    for song, title in zip(named, titles_of([song.path for song in named]), strict=True):
-        found.append(LoneRecording(title, song.path) if song.stems is None else EvaluatedSong(title, song))
+    every = named_songs([request.data]).songs
+    named = every[: request.num_songs]
+    titles = titles_of([song.path for song in every])[: len(named)]
+    for song, title, copy_of in zip(named, titles, copied_titles([song.path for song in named], titles), strict=True):
+        found.append(LoneRecording(title, song.path, copy_of) if song.stems is None else EvaluatedSong(title, song, copy_of=copy_of))
     if not found:
         raise UsageError(f"{request.data} has no recording that can be read; expected multitracks or sound files, at any depth")
-    return found[: request.num_songs]
+    return found
 
 
 def inputs_db(text: str) -> tuple[float, ...]:
@@ -104,6 +108,7 @@ def _methods(text: str) -> tuple[str, ...]:
 
 def _signals(source: EvaluatedSong | LoneRecording) -> tuple[dict[str, np.ndarray], int]:
     if isinstance(source, LoneRecording):
+        check_no_copy(source.copy_of)
         audio, sample_rate = load_song(source.path)
         check_audible(audio, sample_rate)
         return {"recording": audio}, sample_rate
