@@ -38,19 +38,22 @@ STEMS = ("drums", "bass", "other")
 FOUND = "Compressors, of the held-out songs. `found`: the answer has settings, of untouched stems a false alarm."
 
 
-def _drawn(rng: np.random.Generator) -> dict[str, float]:
+def drawn(rng: np.random.Generator) -> dict[str, float]:
+    """Settings of a compressor from the ranges of RemFX."""
     return {name: float(rng.uniform(*compressor.TYPICAL[name])) for name in ("threshold_db", "ratio", "attack_ms", "release_ms")}
 
 
-def _pedalboard(stem: np.ndarray, sample_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def by_pedalboard(stem: np.ndarray, sample_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A stem [C, T] at -10 dBFS through pedalboard's compressor, and the gain that it had [T]."""
     import pedalboard
 
-    wet = pedalboard.Compressor(**_drawn(rng))(stem, sample_rate)
+    wet = pedalboard.Compressor(**drawn(rng))(stem, sample_rate)
     return wet, _gain(stem, wet, sample_rate)
 
 
-def _ffmpeg(stem: np.ndarray, sample_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    used = _drawn(rng)
+def by_ffmpeg(stem: np.ndarray, sample_rate: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A stem [C, T] at -10 dBFS through ffmpeg's acompressor, and the gain that it had [T]."""
+    used = drawn(rng)
     chain = (
         f"acompressor=threshold={10 ** (used['threshold_db'] / 20):.6f}:ratio={used['ratio']:.3f}:attack={used['attack_ms']:.2f}:"
         f"release={used['release_ms']:.2f}:knee=1:makeup=1"
@@ -75,9 +78,9 @@ def makers() -> dict[str, tuple[Compress, int]]:
     """Whose compressors are tried, and how often on each stem."""
     found: dict[str, tuple[Compress, int]] = {"untouched": (untouched, 1), "ours": (own_compressor, 2)}
     found["ours, rms detector"] = (partial(own_compressor, detector="rms"), 1)
-    found["pedalboard"] = (_pedalboard, 1)
+    found["pedalboard"] = (by_pedalboard, 1)
     if shutil.which("ffmpeg"):
-        found["ffmpeg acompressor"] = (_ffmpeg, 1)
+        found["ffmpeg acompressor"] = (by_ffmpeg, 1)
     return found
 
 
