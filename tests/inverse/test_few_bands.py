@@ -21,6 +21,7 @@ from stemwright.datagen.inverse.known_dry.response import BY_CHANCE, measure_res
 
 RATE = 44_100
 HZ = np.geomspace(25.0, 20_000.0, 120)
+PEAKS = eq.Settings(peak1_gain_db=4.0, peak1_hz=60.0, peak2_gain_db=4.0, peak2_hz=150.0, peak3_gain_db=2.0, peak3_hz=400.0)
 WEIGHT = np.full(len(HZ), 1.0 / len(HZ))
 
 
@@ -37,6 +38,14 @@ def simplest(settings: eq.Settings, *, level_free: bool = True, below: float = 1
 
 def noise(seed: int, seconds: float = 1.5) -> torch.Tensor:
     return torch.from_numpy(0.1 * np.random.default_rng(seed).standard_normal((2, round(seconds * RATE))))
+
+
+def response_db(settings: eq.Settings) -> np.ndarray:
+    return np.asarray(20.0 * np.log10(np.abs(response(eq.sections(settings, RATE), HZ, RATE))))
+
+
+def through_lowpass(audio: torch.Tensor) -> torch.Tensor:
+    return apply_chain(audio, RATE, [("lowpass", {"cutoff_hz": 300.0, "order": 2})])
 
 
 def test_bands_at_one_place_are_one() -> None:
@@ -104,6 +113,37 @@ def test_equalisers_of_a_console_are_simplified_together() -> None:
     found = with_fewer_bands(problem, console(more))
     assert [list(bands(found.chains[name][0][1])) for name in dry] == [["peak1"], ["high_shelf"]]
     assert problem.cost(found) < 1e-9
+
+
+def test_a_shelf_written_as_peaks_is_a_shelf_beside_the_bands_that_are_there() -> None:
+    shelf, peak = eq.Settings(low_shelf_gain_db=6.0, low_shelf_hz=300.0), {"peak4_gain_db": -5.0, "peak4_hz": 4000.0, "peak4_q": 2.0}
+    peaks = nearest_bands(PEAKS, response_db(shelf), HZ, np.diag(np.sqrt(WEIGHT)), RATE, same=True)
+    found = simplest(peaks.model_copy(update=peak), level_free=False, below=3e-3)
+    assert len(bands(peaks)) == 3
+    assert bands(found.settings) == {
+        "low_shelf": pytest.approx((6.0, 300.0, 0.71), rel=0.05),
+        "peak1": pytest.approx((-5.0, 4000.0, 2.0), rel=0.05),
+    }
+
+
+def test_of_many_bands_those_that_do_nothing_go_and_the_others_stay() -> None:
+    used = {"low_shelf_gain_db": 8.0, "low_shelf_hz": 90.0, "peak1_gain_db": 5.0, "peak1_hz": 130.0, "peak1_q": 3.0}
+    used |= {"peak2_gain_db": -6.0, "peak2_hz": 900.0, "peak3_gain_db": 3.5, "peak3_hz": 4900.0, "peak3_q": 2.9}
+    used |= {"high_shelf_gain_db": -5.0, "high_shelf_hz": 5400.0}
+    found = simplest(eq.Settings(**used, peak4_gain_db=0.04, peak4_hz=47.0), below=1e-5)
+    assert bands(found.settings) == {name: pytest.approx(values, rel=0.03) for name, values in bands(eq.Settings(**used)).items()}
+
+
+@pytest.mark.parametrize(("gain_db", "kept"), [(4.0, 2), (0.2, 1)])
+def test_a_band_stays_where_little_else_is_wrong_however_large_the_residual_is_elsewhere(gain_db: float, kept: int) -> None:
+    dry = {"low": through_lowpass(noise(10)), "high": 0.1 * noise(11)}
+    true = {"peak1_gain_db": gain_db, "peak1_hz": 200.0, "peak1_q": 2.0, "peak2_gain_db": 8.0, "peak2_hz": 90.0}
+    console = ConsoleSettings(
+        {name: (("eq", eq.Settings(**(true if name == "low" else {}))), ("fader", EFFECTS["fader"].Settings())) for name in dry}
+    )
+    mixture = ConsoleProblem(dry["low"], dry, RATE).mix(console) + 0.1 * noise(12)  # as loud as the other stem, and no stem of the console
+    found = with_fewer_bands(ConsoleProblem(mixture, dry, RATE), console)
+    assert len(bands(found.chains["low"][0][1])) == kept
 
 
 def test_an_effect_that_a_residual_hides_is_not_said_to_be_absent() -> None:

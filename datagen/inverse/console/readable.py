@@ -11,17 +11,32 @@ Conventions
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+from scipy.fft import rfft, rfftfreq
 
 from stemwright.datagen.effects import EFFECTS
 from stemwright.datagen.inverse.console.initial_settings import response_db
-from stemwright.datagen.inverse.console.joint_search import BUS, ConsoleProblem, ConsoleSettings, Unknown, heard, search, unknowns_of
+from stemwright.datagen.inverse.console.joint_search import (
+    BUS,
+    TOP_HZ,
+    ConsoleProblem,
+    ConsoleSettings,
+    Unknown,
+    heard,
+    search,
+    unknowns_of,
+)
 from stemwright.datagen.inverse.console.response_metric import response_metric
 from stemwright.datagen.inverse.effect_roles import is_fader
+from stemwright.datagen.inverse.solver import Vector
 
 COSTS_DB = 0.1  # of the residual: what a simpler equaliser may add
+OCTAVE_DB = 1.0  # of the residual in an octave, likewise, unless the two equalisers sound alike
+ALIKE_DB = 0.5  # between responses that sound alike
+LOWEST_HZ = 40.0
 FLOOR = 1e-10  # of the mixture's energy: residuals below it are equal
 FAR, NEAR = 10.0, 1e-6  # times what may be added, of the mixture's energy: a response that would add more is not tried on the waveform
 ALMOST, HEARD = 10.0, 1e-4  # times the residual that is allowed, of the mixture's energy: a search of all settings may reach it
@@ -57,6 +72,7 @@ def _simplified(problem: ConsoleProblem, console: ConsoleSettings, place: str, i
     allowed = now * (10.0 ** (COSTS_DB / 10.0) - 1.0) + FLOOR
     metric = response_metric(problem, console, place, index)
     level_free = any(is_fader(name) for name, _ in console.chain(place)[index + 1 :])
+    octaves, hz = _octaves(problem, console), metric.hz
     unit, jointly = console.unit(metric.unknowns), True
     for candidates in verb.fewer_bands(settings, metric.hz, metric.root, problem.sample_rate, level_free=level_free):
         for each in candidates[:TRIED]:
@@ -70,8 +86,30 @@ def _simplified(problem: ConsoleProblem, console: ConsoleSettings, place: str, i
             if now + allowed <= problem.cost(found) < min(ALMOST * (now + allowed), HEARD) and jointly:
                 found, jointly = _settled(problem, found, *console.chains, BUS), False
             if problem.cost(found) < now + allowed:
-                return found
+                made_db = response_db(effect, found.chain(place)[index][1], hz, problem.sample_rate)
+                if _sounds_alike(made_db - metric.here_db, hz) or _in_every_octave(octaves, _octaves(problem, found)):
+                    return found
     return console
+
+
+def _sounds_alike(off_db: Vector, hz: Vector) -> bool:
+    """Whether two responses at frequencies [K] in Hz differ by no more than a level and what nobody reads."""
+    between = off_db[(hz >= LOWEST_HZ) & (hz <= TOP_HZ)]
+    return float(np.abs(between - np.median(between)).max()) <= ALIKE_DB
+
+
+def _in_every_octave(before: Vector, after: Vector) -> bool:
+    """Whether the residual is about as small in each octave: a band may matter where little else is wrong."""
+    return bool((after <= before * 10.0 ** (OCTAVE_DB / 10.0) + FLOOR).all())
+
+
+def _octaves(problem: ConsoleProblem, console: ConsoleSettings) -> Vector:
+    """The energy of the whitened residual in each octave, relative to that of the whitened mixture."""
+    power = (np.abs(rfft((problem.white_mix(console) - problem.goal).astype(np.float32))) ** 2).sum(0)
+    hz = rfftfreq(problem.goal.shape[-1], 1.0 / problem.sample_rate)
+    edges = np.searchsorted(hz, LOWEST_HZ * 2.0 ** np.arange(math.ceil(math.log2(TOP_HZ / LOWEST_HZ)) + 1))
+    sums = np.concatenate([[0.0], np.cumsum(power, dtype=float)])
+    return np.asarray(np.diff(sums[edges.clip(max=len(power))])) * 2.0 / problem.goal.shape[-1] / problem.energy
 
 
 def level_doubts(problem: ConsoleProblem, console: ConsoleSettings) -> dict[Unknown, float]:

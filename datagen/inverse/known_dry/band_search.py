@@ -165,8 +165,8 @@ def search(bands: Bands, rng: np.random.Generator, *, near: eq.Settings | None =
     for turn in range(rounds):
         if turn:
             points = np.concatenate([_changed(bands, best, rng), _starts(bands, rng)[::2]])
-        points, early = _descend(bands, points, 14)
-        points, late = _descend(bands, points[np.argsort(early)[:SURVIVORS]], 60)
+        points, early = descend(bands, points, 14)
+        points, late = descend(bands, points[np.argsort(early)[:SURVIVORS]], 60)
         best, costs = np.concatenate([best, points]), np.concatenate([costs, late])
         order = np.argsort(costs)
         best, costs = best[order], costs[order]
@@ -220,7 +220,7 @@ def _changed(bands: Bands, parents: Vector, rng: np.random.Generator) -> Vector:
     return points.reshape(STARTS, -1).clip(bands.low, bands.high)
 
 
-def _descend(bands: Bands, points: Vector, iterations: int) -> tuple[Vector, Vector]:
+def descend(bands: Bands, points: Vector, iterations: int) -> tuple[Vector, Vector]:
     """Least squares from every point [S, 18] side by side, inside the bands' bounds: the points it ends at, and their squared error [S]."""
     active = np.flatnonzero(bands.low < bands.high)
     low, high = bands.low[active], bands.high[active]

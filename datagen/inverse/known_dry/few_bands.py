@@ -2,7 +2,7 @@
 
 Six bands can draw one peak in many ways: three of them at one place, a shelf beyond the audible range, a wide shelf that is a gain
 everywhere. Of equalisers that sound alike, the one with the fewest bands is meant. So for each number of bands, from none on, each choice
-of shelves and peaks is fitted in dB to the response that was found.
+of shelves and peaks is fitted in dB to the response that was found, and the bands that are there are left out one after another.
 
 Conventions
     Frequencies [F] in Hz; a weight [F] is the energy that a relative error of 1 at that frequency would leave in the residual, as a part of
@@ -24,7 +24,7 @@ from scipy.fft import rfft, rfftfreq
 from stemwright.datagen.effects import eq
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.effects.settings import EffectSettings
-from stemwright.datagen.inverse.known_dry.band_search import NAMES, PEAKS, RANGES, Bands, search, settings_at
+from stemwright.datagen.inverse.known_dry.band_search import NAMES, PEAKS, RANGES, Bands, descend, point_of, search, settings_at
 from stemwright.datagen.inverse.solver import Vector
 
 KINDS = ("gain_db", "hz", "q")
@@ -32,6 +32,8 @@ PEAK_NAMES = tuple(eq.BANDS[place] for place in PEAKS)
 MIDDLE_HZ = 632.0  # of 20 Hz to 20 kHz, in octaves
 POINTS = 150  # frequencies at which responses are compared
 SMALL = 3e-3  # rms error in dB that a dB of gain costs: of two equivalent equalisers, the one with less of it is chosen
+SEARCHED = 2  # bands: fewer are found from random places alone
+DESCENT = 40  # steps from the bands that remain when one goes
 SURE = 2  # bands that must not be missed: they are searched twice
 DB = math.log(10.0) / 20.0  # relative error of a dB
 
@@ -99,8 +101,36 @@ def _root(weight: Vector, *, level_free: bool) -> Vector:
 
 def fewer_bands(settings: eq.Settings, hz: Vector, weight: Vector, sample_rate: int, *, level_free: bool) -> Iterator[list[FewerBands]]:
     """For no band, one, two and so on, up to one less than ``settings`` has: the equalisers closest to its response, the best first."""
-    used = sum(getattr(settings, f"{band}_gain_db") != 0.0 for band in eq.BANDS)
-    yield from fewer_bands_for(_level_db(settings, hz, sample_rate), hz, weight, sample_rate, most=used, level_free=level_free)
+    target_db, most = _level_db(settings, hz, sample_rate), len(_used(settings))
+    less: dict[int, FewerBands] = {}
+    for count, found in enumerate(fewer_bands_for(target_db, hz, weight, sample_rate, most=most, level_free=level_free)):
+        if count == SEARCHED:
+            less = _without_one_after_another(settings, target_db, hz, sample_rate, weight, level_free)
+        yield sorted([*found, *([less[count]] if count in less else [])], key=lambda each: each.left)
+
+
+def _used(settings: eq.Settings) -> tuple[str, ...]:
+    return tuple(band for band in eq.BANDS if getattr(settings, f"{band}_gain_db") != 0.0)
+
+
+def _without_one_after_another(
+    settings: eq.Settings, target_db: Vector, hz: Vector, sample_rate: int, weight: Vector, level_free: bool
+) -> dict[int, FewerBands]:
+    """By their number, the bands that remain when those that do least go, one after another; what remains is fitted again each time.
+
+    The start is the equaliser itself: of many bands, a search from random places may not find those that are there.
+    """
+    found: dict[int, FewerBands] = {}
+    for count in range(len(_used(settings)) - 1, SEARCHED - 1, -1):
+        kept = [tuple(each for each in _used(settings) if each != band) for band in _used(settings)]
+        tried = []
+        for chosen in kept:
+            bands = _Chosen(target_db, hz, sample_rate, weight, chosen, level_free=level_free)
+            points, _ = descend(bands, point_of(settings)[None].clip(bands.low, bands.high), DESCENT)
+            tried.append(_judged(settings_at(points[0], sample_rate), target_db, hz, sample_rate, weight, level_free))
+        found[count] = min(tried, key=lambda each: each.left)
+        settings = found[count].settings
+    return found
 
 
 def fewer_bands_for(
@@ -140,7 +170,12 @@ def _fitted(target_db: Vector, hz: Vector, sample_rate: int, weight: Vector, cho
     if chosen:
         points, _ = search(bands, np.random.default_rng(0), rounds=2 if len(chosen) <= SURE else 1)
         settings = settings_at(points[0], sample_rate)
-        settings = _in_first_places(settings)
+    return _judged(settings, target_db, hz, sample_rate, weight, level_free)
+
+
+def _judged(settings: eq.Settings, target_db: Vector, hz: Vector, sample_rate: int, weight: Vector, level_free: bool) -> FewerBands:
+    """An equaliser with its peaks in the first places, and how far it is from the response."""
+    settings = _in_first_places(settings)
     miss_db = target_db - _level_db(settings, hz, sample_rate)
     root = _root(weight, level_free=level_free)
     level_db = float(np.average(miss_db, weights=weight)) if level_free and weight.ndim == 1 else 0.0
