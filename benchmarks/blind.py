@@ -101,6 +101,7 @@ class Trial(NamedTuple):
     confidence: float
     floor_db: float
     guess_db: float  # error of saying that nothing was done
+    inside: bool  # whether the interval contains the true value
 
 
 def songs_of(seeds: range) -> Iterator[Song]:
@@ -139,7 +140,8 @@ def trials_of(name: str, audio: np.ndarray, profile: Profile, rng: np.random.Gen
         done = response_db(settings)
         error = bands.mean_size(response_db(answer.settings) - done)
         size = bands.mean_size(done)
-        yield Trial("eq", name, size, answer.amount, error, answer.confidence, floor, size)
+        inside = answer.quantity.low <= size <= answer.quantity.high
+        yield Trial("eq", name, size, answer.amount, error, answer.confidence, floor, size, inside)
     if whole_side(audio) is not None:
         for _ in range(SETTINGS_A_STEM["width"]):
             settings = draw(width.Settings, rng, width.TYPICAL)
@@ -152,14 +154,16 @@ def trial(effect: str, stem: str, true_db: float, answer: Blind) -> Trial | str:
     if answer.quantity is None:
         return effect
     error = abs(answer.amount - true_db)
-    return Trial(effect, stem, true_db, answer.amount, error, answer.confidence, np.nan, abs(true_db))
+    inside = answer.quantity.low <= true_db <= answer.quantity.high
+    return Trial(effect, stem, true_db, answer.amount, error, answer.confidence, np.nan, abs(true_db), inside)
 
 
 def settings_table(trials: list[Trial], abstained: dict[tuple[str, str], int]) -> str:
     """Errors by effect and stem."""
     lines = [
-        "| effect | stem | answers | abstained | mean error dB | saying nothing was done | floor dB | rank correlation |",
-        "|---|---|---|---|---|---|---|---|",
+        "| effect | stem | answers | abstained | mean error dB | saying nothing was done | floor dB | rank correlation | "
+        "true in 80 % interval |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for effect in SETTINGS_A_STEM:
         of_effect = [one for one in trials if one.effect == effect]
@@ -167,12 +171,13 @@ def settings_table(trials: list[Trial], abstained: dict[tuple[str, str], int]) -
             rows = [one for one in of_effect if stem in (one.stem, "all")]
             away = sum(count for (what, name), count in abstained.items() if what == effect and stem in (name, "all"))
             if len(rows) < 4:
-                lines += [f"| {effect} | {stem} | {len(rows)} | {away} | | | | |"] * (away > 0)
+                lines += [f"| {effect} | {stem} | {len(rows)} | {away} | | | | | |"] * (away > 0)
                 continue
             floor = f"{np.mean([one.floor_db for one in rows]):.2f}" if effect == "eq" else ""
             rank = spearmanr([one.true_db for one in rows], [one.found_db for one in rows])[0]
             error, guess = (np.mean([getattr(one, what) for one in rows]) for what in ("error_db", "guess_db"))
-            lines.append(f"| {effect} | {stem} | {len(rows)} | {away} | {error:.2f} | {guess:.2f} | {floor} | {rank:.2f} |")
+            inside = f"{np.mean([one.inside for one in rows]):.0%}"
+            lines.append(f"| {effect} | {stem} | {len(rows)} | {away} | {error:.2f} | {guess:.2f} | {floor} | {rank:.2f} | {inside} |")
     return "\n".join(lines)
 
 

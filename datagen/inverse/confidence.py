@@ -1,17 +1,13 @@
 """The confidence of a fitted setting: the probability that it is within its tolerance of the true one.
 
     fits        confidence = P(|noise| <= t) P(|model error| <= t) = erf(t / (s sqrt 2)) (2 / pi) arctan(t / (1.25 d))
-    estimates   confidence = P(|error| <= t) = 1 - exp(-t / m),       m the mean absolute error measured on songs left out
+    estimates   see ``stemwright.datagen.inverse.blind.conformal``: by the errors of songs left out
 
 s is the standard error, from the residual as it is (``standard_errors``): noise and other sound. d is what a wrong model does: how far the
 setting is from those that single excerpts of the same audio call for, rms (``differences_of_excerpts``). Where the mix was made with these
 very effects d vanishes with the residual. A model error is often small and sometimes large: a Cauchy distribution. Its width 1.25 d was
 chosen on consoles of other people's effects, where a normal distribution, any factor of the residual's level, and blocks of other lengths
 said less well which settings were wrong (``benchmarks/foreign_consoles.py``).
-
-An estimate's errors are those of many songs, of which some are far off: a Laplace distribution. They are of the main quantity of an
-effect in dB, whose tolerance ``stemwright.datagen.inverse.blind.answers`` states. Those of a compressor are the errors themselves, of songs
-left out (``stemwright.datagen.inverse.blind.conformal``).
 
 Conventions
     Errors are in parts of a setting's range along its scale, ``t`` is the tolerance that the effect states, on the same scale
@@ -60,13 +56,8 @@ def confidence_of(setting: Range, standard_error: float, model_error: float = 0.
     return noise * (2.0 / math.pi * math.atan(setting.unit_tolerance / far) if far else 1.0)
 
 
-def confidence_of_estimate(tolerance: float, expected_error: float) -> float:
-    """The probability that an estimate is within a tolerance, for errors with a Laplace distribution of this mean size, in one unit."""
-    return 1.0 - math.exp(-tolerance / max(expected_error, 1e-9))
-
-
 def half_interval(expected_error: float) -> float:
-    """Half the width of the interval that holds an estimate with a probability of ``INTERVAL``, for errors of this mean size, likewise."""
+    """Half the width of an interval of probability ``INTERVAL``, for errors with a Laplace distribution of this mean size."""
     return -expected_error * math.log(1.0 - INTERVAL)
 
 

@@ -206,3 +206,23 @@ def test_what_is_applied_is_applied_by_the_chain(profile):
     answer = EFFECTS["width"].estimate(stem(106), RATE, profile["other"])
     chain = [("width", answer.settings)]
     torch.testing.assert_close(apply_chain(stem(106), RATE, chain), width.apply(stem(106), RATE, answer.settings))
+
+
+def test_the_interval_of_an_equaliser_is_that_of_its_amount_and_holds_on_other_songs(larger):
+    rng, inside, widths = np.random.default_rng(8), [], []
+    bands = blind.eq_bands(larger["other"])
+    for seed in range(400, 424):
+        done = draw(eq.Settings, rng, eq.TYPICAL)
+        answer = EFFECTS["eq"].estimate(eq.apply(stem(seed), RATE, done), RATE, larger["other"])
+        size = bands.mean_size(bands.response_db(np.zeros(6), RATE) + response_of(done))
+        inside.append(answer.quantity.low <= size <= answer.quantity.high)
+        widths.append(answer.quantity.high - answer.quantity.low)
+    assert 0.6 <= np.mean(inside) < 1.0  # 80 % of 24; before, the interval was that of the response's error, which is larger
+    assert np.median(widths) < 2.0
+
+
+def response_of(settings):
+    hz = np.array(blind.SPECTRUM_HZ)
+    found, below = np.zeros(len(hz)), hz < 0.49 * RATE
+    found[below] = 20.0 * np.log10(np.abs(blind.response(eq.sections(settings, RATE), hz[below], RATE)))
+    return found

@@ -11,9 +11,10 @@ music have no estimate.
 Conventions
     stem is torch float [C, T]; profile is a ``stemwright.datagen.inverse.blind.profile.StemProfile``. The answer is relative to the
     profile: processing that all its songs share is not detected. ``confidence`` is the probability that the main quantity is right within
-    the effect's tolerance (``answers.TOLERANCE``): the response of the eq within 3 dB on average, the side level within 3 dB. The
-    interval of an eq's mean response is that of its error, which is no smaller. The profile's songs, each left out in turn, decide what is
-    trusted: a width is reported only if the estimates have smaller errors than no estimate.
+    the effect's tolerance (``answers.TOLERANCE``): the response of the eq within 3 dB on average, the side level within 3 dB. That of an eq
+    and the interval of its mean response follow from the errors on songs left out (``stemwright.datagen.inverse.blind.conformal``). The
+    profile's songs, each left out in turn, decide what is trusted: a width is reported only if the estimates have smaller errors than no
+    estimate.
 
 References
     Martinez Ramirez et al. 2022 (FxNorm-automix): comparing a stem with its class.
@@ -34,9 +35,9 @@ from stemwright.datagen.effects import eq, width
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.effects.settings import draw, range_of
 from stemwright.datagen.inverse.blind.answers import TOLERANCE, Abstained, Blind, Quantity, answer_of, check_profile, checked_array
+from stemwright.datagen.inverse.blind.conformal import SongScores, song_scores
 from stemwright.datagen.inverse.blind.features import SPECTRUM_HZ, measure_spectrum, whole_side
 from stemwright.datagen.inverse.blind.profile import FEWEST_SONGS, summarise
-from stemwright.datagen.inverse.confidence import confidence_of_estimate, half_interval
 from stemwright.separation.loudness.meter import integrated_loudness
 
 if TYPE_CHECKING:
@@ -157,42 +158,71 @@ def estimate_equaliser(stem: torch.Tensor, sample_rate: int, profile: StemProfil
     except Abstained as reason:
         return Blind(None, reason=str(reason))
     amount = bands.mean_size(bands.response_db(gains, sample_rate))
-    expected = float(eq_error(profile, bands, sample_rate) @ [1.0, bands.mean_size(left), amount])
-    half = half_interval(expected)
+    trials = eq_trials(profile, bands, sample_rate)
+    expected = float(trials.growth @ [1.0, bands.mean_size(left), amount])
+    half = trials.scores(trials.amounts).factor() * expected
     quantity = Quantity("mean response", amount, max(amount - half, 0.0), amount + half)
-    return answer_of("eq", bands.settings(gains), confidence_of_estimate(TOLERANCE["eq"], expected), quantity)
+    return answer_of("eq", bands.settings(gains), trials.confidence(expected), quantity)
 
 
-def eq_error(profile: StemProfile, bands: EqBands, sample_rate: int) -> Array:
-    """How the mean error in dB of the estimate grows: [constant, per dB of residual, per dB of the estimated response].
-
-    Found by equalising the profile's own songs with drawn settings.
+@dataclass(frozen=True)
+class EqTrials:
+    """Equalised songs of a profile, each left out of it: of each trial [1, dB of residual, dB of the estimated response], [N, 3]; errors of
+    the response and of its mean size in dB, and the number of the song, [N]. ``growth`` is how the error of the response grows: dB, dB per
+    dB of residual, dB per dB of the estimated response.
     """
-    if (bands_key := ("eq error", sample_rate)) not in profile.learnt:
-        rows, errors = eq_trials(profile, bands, sample_rate)
-        profile.learnt[bands_key] = nnls(rows, errors)[0]
-    return profile.learnt[bands_key]
+
+    rows: Array
+    errors: Array
+    amounts: Array
+    songs: NDArray[np.int64]
+    growth: Array
+
+    @property
+    def expected(self) -> Array:
+        """The error to expect of each trial [N]."""
+        return np.asarray(self.rows @ self.growth)
+
+    def scores(self, errors: Array) -> SongScores:
+        """Errors [N] against those to expect, by songs left out."""
+        return song_scores(errors, self.expected, self.songs)
+
+    def confidence(self, expected: float) -> float:
+        """The probability that a response of this expected error is right within the tolerance."""
+        return self.scores(self.errors).share(TOLERANCE["eq"] / max(expected, 1e-9))
 
 
-def eq_trials(profile: StemProfile, bands: EqBands, sample_rate: int, *, untouched: bool = False) -> tuple[Array, Array]:
-    """Estimates on the profile's own songs, each left out, equalised with drawn settings or as they are: for each [1, dB of residual, dB of
-    the estimated response], [N, 3], and its error in dB [N]. The bands' responses in dB are assumed proportional to their gains.
+def eq_trials(profile: StemProfile, bands: EqBands, sample_rate: int) -> EqTrials:
+    """The trials of a profile, whose songs are equalised with drawn settings. Kept in the profile for the next estimate."""
+    key = ("eq trials", sample_rate)
+    if key not in profile.learnt:
+        profile.learnt[key] = eq_rows(profile, bands, sample_rate).astype(float)
+    kept = profile.learnt[key]
+    rows, errors = kept[:, :3], kept[:, 3]
+    return EqTrials(rows, errors, kept[:, 4], kept[:, 5].astype(int), nnls(rows, errors)[0])
+
+
+def eq_rows(profile: StemProfile, bands: EqBands, sample_rate: int, *, untouched: bool = False) -> Array:
+    """Estimates on the profile's own songs, each left out, equalised with drawn settings or as they are, [N, 6]: 1, dB of residual, dB of
+    the estimated response, its error in dB, the error of its mean size, and the number of the song. The bands' responses in dB are assumed
+    proportional to their gains.
     """
     basis = np.stack([bands.response_db(6.0 * unit, sample_rate) / 6.0 for unit in np.eye(6)], -1)
     centred = basis - bands.weight @ basis
     solve = np.linalg.solve((centred.T * bands.weight) @ centred + bands._pull() ** 2 * np.eye(6), centred.T * bands.weight)
     rng = np.random.default_rng(0)
     spectra = profile.values("spectrum_db")
-    rows, errors = [], []
+    rows = []
     for number, spectrum in enumerate(spectra[:MOST_SONGS]):
         own = spectrum - summarise(np.delete(spectra, number, axis=0)).middle
         for _ in range(1 if untouched else SIMULATED_EQS):
             done = np.zeros(len(SPECTRUM_HZ)) if untouched else _drawn_response(rng, sample_rate)
             seen = np.where(np.isfinite(own), own, 0.0) + done
             found = basis @ (solve @ (seen - bands.weight @ seen))
-            rows.append([1.0, bands.mean_size(seen - found), bands.mean_size(found)])
-            errors.append(bands.mean_size(found - done))
-    return np.array(rows), np.array(errors)
+            size = bands.mean_size(found)
+            errors = (bands.mean_size(found - done), abs(size - bands.mean_size(done)))
+            rows.append([1.0, bands.mean_size(seen - found), size, *errors, number])
+    return np.array(rows)
 
 
 def _drawn_response(rng: np.random.Generator, sample_rate: int) -> Array:

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from stemwright.datagen.inverse.blind.answers import LEAST_CONFIDENCE, TOLERANCE, Abstained
 from stemwright.datagen.inverse.blind.profile import FEWEST_SONGS
 from stemwright.datagen.inverse.blind.regression import trust_of
-from stemwright.datagen.inverse.confidence import confidence_of_estimate
 
 if TYPE_CHECKING:
     from stemwright.datagen.inverse.blind.profile import StemProfile
@@ -91,14 +90,13 @@ def _compression(profile: StemProfile) -> LeftOutTrials:
 
 
 def _equaliser(profile: StemProfile) -> LeftOutTrials:
-    from stemwright.datagen.inverse.blind.estimators import eq_bands, eq_error, eq_trials
+    from stemwright.datagen.inverse.blind.estimators import eq_bands, eq_rows, eq_trials
 
     bands = eq_bands(profile)
-    rows, errors = eq_trials(profile, bands, SAMPLE_RATE)
-    expected = rows @ eq_error(profile, bands, SAMPLE_RATE)
-    sure = np.array([confidence_of_estimate(TOLERANCE["eq"], error) for error in expected]) >= LEAST_CONFIDENCE
-    untouched, _ = eq_trials(profile, bands, SAMPLE_RATE, untouched=True)
-    return LeftOutTrials("mean response", rows[:, 2], errors, expected, sure, untouched[:, 2])
+    trials = eq_trials(profile, bands, SAMPLE_RATE)
+    sure = np.array([trials.confidence(error) for error in trials.expected]) >= LEAST_CONFIDENCE
+    untouched = eq_rows(profile, bands, SAMPLE_RATE, untouched=True)
+    return LeftOutTrials("mean response", trials.rows[:, 2], trials.errors, trials.expected, sure, untouched[:, 2])
 
 
 def _width(profile: StemProfile) -> LeftOutTrials:
