@@ -53,8 +53,8 @@ def fit_margin(excess: np.ndarray, gap: np.ndarray) -> Margin:
     return min(candidates, key=lambda margin: pinball(excess - margin.at(gap)))
 
 
-def fit(frame: pandas.DataFrame, kind: Calibration) -> Calibration:
-    """Fits the constants of a kind of stems: the correction by least squares, then the margins.
+def fit(frame: pandas.DataFrame, kind: Calibration, of_margins: pandas.DataFrame) -> Calibration:
+    """Fits the constants of a kind of stems: the correction by least squares, then the margins, to rows of their own.
 
     Uncorrelated songs count twice: real multitracks are nearer to them.
     """
@@ -72,8 +72,9 @@ def fit(frame: pandas.DataFrame, kind: Calibration) -> Calibration:
 
     best = minimize(loss, [0.3, 0.5], method="Nelder-Mead", bounds=[(0, 5), (0.05, LARGEST_GAP_LU)]).x
     found = at(np.round(best, 3))
+    truth, naive, cross = (np.asarray(of_margins[column]) for column in ("truth", "naive", "cross"))
     point, gap = point_between(naive, cross, found), np.abs(cross - naive)
-    window_truth, window_naive, window_cross = windows_of(frame)
+    window_truth, window_naive, window_cross = windows_of(of_margins)
     window_point, window_gap = point_between(window_naive, window_cross, found), np.abs(window_cross - window_naive)
     return replace(
         kind,
