@@ -11,6 +11,7 @@ References
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,34 +30,50 @@ AUDIBLE_LU = -25.0  # a window in which a stem is softer says little about its t
 
 def windows_of(frame: pandas.DataFrame) -> np.ndarray:
     """Levels in all audible three-second windows: truth, naive, cross in LU against the mixture, [3, N]."""
+    return _windows(frame)[0]
+
+
+def _windows(frame: pandas.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """As ``windows_of``, and the number of the row that each is of, [N]."""
     mixture, *others = np.concatenate(list(frame["windows"]), axis=1)
     levels = np.stack(others) - np.where(np.isfinite(mixture), mixture, 0.0)
-    return levels[:, np.isfinite(levels).all(0) & np.isfinite(mixture) & (levels[0] > AUDIBLE_LU)]
+    heard = np.isfinite(levels).all(0) & np.isfinite(mixture) & (levels[0] > AUDIBLE_LU)
+    return levels[:, heard], np.repeat(np.arange(len(frame)), [each.shape[1] for each in frame["windows"]])[heard]
 
 
-def pinball(excess: np.ndarray) -> float:
+def equal_weights(frame: pandas.DataFrame, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """Weights of rows by which every song counts the same within its group, and every group the same; groups are masks [N]."""
+    per_song = frame.groupby("song")["song"].transform("size").to_numpy()
+    weight = 1.0 / per_song
+    for group in groups:
+        weight[group] /= weight[group].sum()
+    return weight
+
+
+def pinball(excess: np.ndarray, weight: np.ndarray) -> float:
     """Loss whose least value marks the nine-tenths quantile."""
-    return float(np.mean(np.maximum(0.9 * excess, -0.1 * excess)))
+    return float(np.average(np.maximum(0.9 * excess, -0.1 * excess), weights=weight))
 
 
-def fit_margin(excess: np.ndarray, gap: np.ndarray) -> Margin:
+def fit_margin(excess: np.ndarray, gap: np.ndarray, weight: np.ndarray | None = None) -> Margin:
     """The margin that nine tenths of the excesses stay under: quantile regression on the gap, no coefficient negative."""
     from scipy.optimize import linprog
 
     count, candidates = excess.size, []
-    cost = np.concatenate([[0.0, 0.0], np.full(count, 0.9), np.full(count, 0.1)]) / count
+    weight = np.ones(count) if weight is None else weight
+    cost = np.concatenate([[0.0, 0.0], 0.9 * weight, 0.1 * weight]) / weight.sum()
     for gap_lu in MARGIN_GAPS_LU:
         basis = sparse.csr_array(np.stack([1 - np.exp(-gap / gap_lu), gap], axis=1))
         equalities = sparse.hstack([basis, sparse.eye_array(count), -sparse.eye_array(count)]).tocsr()
         bound_lu, per_gap = linprog(cost, A_eq=equalities, b_eq=excess, bounds=[(0, None)] * (2 + 2 * count)).x[:2]
         candidates.append(Margin(round(float(bound_lu), 3), gap_lu, round(float(per_gap), 3)))
-    return min(candidates, key=lambda margin: pinball(excess - margin.at(gap)))
+    return min(candidates, key=lambda margin: pinball(excess - margin.at(gap), weight))
 
 
-def fit(frame: pandas.DataFrame, kind: Calibration, of_margins: pandas.DataFrame) -> Calibration:
-    """Fits the constants of a kind of stems: the correction by least squares, then the margins, to rows of their own.
+def fit(frame: pandas.DataFrame, kind: Calibration, of_margins: np.ndarray) -> Calibration:
+    """Fits the constants of a kind of stems: the correction by least squares, then the margins, by weights of the rows [N].
 
-    Uncorrelated songs count twice: real multitracks are nearer to them.
+    For the correction uncorrelated songs count twice: real multitracks are nearer to them.
     """
     from scipy.optimize import minimize
 
@@ -72,16 +89,16 @@ def fit(frame: pandas.DataFrame, kind: Calibration, of_margins: pandas.DataFrame
 
     best = minimize(loss, [0.3, 0.5], method="Nelder-Mead", bounds=[(0, 5), (0.05, LARGEST_GAP_LU)]).x
     found = at(np.round(best, 3))
-    truth, naive, cross = (np.asarray(of_margins[column]) for column in ("truth", "naive", "cross"))
     point, gap = point_between(naive, cross, found), np.abs(cross - naive)
-    window_truth, window_naive, window_cross = windows_of(of_margins)
+    (window_truth, window_naive, window_cross), of_row = _windows(frame)
+    of_windows = (of_margins / np.bincount(of_row, minlength=len(frame)).clip(1))[of_row]
     window_point, window_gap = point_between(window_naive, window_cross, found), np.abs(window_cross - window_naive)
     return replace(
         kind,
         correction_lu=round(float(found.correction_lu), 3),
         gap_lu=round(float(found.gap_lu), 3),
-        low=fit_margin(point - truth, gap),
-        high=fit_margin(truth - point, gap),
-        window_low=fit_margin(window_point - window_truth, window_gap),
-        window_high=fit_margin(window_truth - window_point, window_gap),
+        low=fit_margin(point - truth, gap, of_margins),
+        high=fit_margin(truth - point, gap, of_margins),
+        window_low=fit_margin(window_point - window_truth, window_gap, of_windows),
+        window_high=fit_margin(window_truth - window_point, window_gap, of_windows),
     )

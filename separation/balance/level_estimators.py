@@ -47,18 +47,22 @@ LEAST_SHARED = 0.9  # of the mixture's energy: stems that share less with it com
 class Margin:
     """Half an interval in LU by the gap between naive and cross: zero without a gap, growing to a bound, then a share of the gap.
 
-    Without a gap there is neither separation error nor correlation to cause uncertainty.
+    Without a gap there is neither separation error nor correlation to cause uncertainty. ``per_beyond`` is a further share of what a gap
+    exceeds ``seen_lu`` by, the largest gap that the margin was fitted to.
     """
 
     bound_lu: float
     gap_lu: float
     per_gap: float
     least_lu: float = 0.0
+    seen_lu: float = 0.0
+    per_beyond: float = 0.0
 
     def at(self, gap_lu: Array) -> Array:
         """The margin at gaps of any shape."""
         gap = np.abs(gap_lu)
-        return self.least_lu + self.bound_lu * (1 - np.exp(-gap / self.gap_lu)) + self.per_gap * gap
+        plain = self.least_lu + self.bound_lu * (1 - np.exp(-gap / self.gap_lu)) + self.per_gap * gap
+        return plain + self.per_beyond * np.maximum(gap - self.seen_lu, 0.0) if self.per_beyond else plain
 
     def times(self, factor: float, least_lu: float) -> Margin:
         """So many times as wide, ``least_lu`` besides."""

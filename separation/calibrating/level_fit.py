@@ -281,14 +281,20 @@ def factor_of(excess: Array, gap: Array, margin: Margin, each: int) -> float:
 
 
 def fitted_margins(missed: Array, gap: Array, low: Margin, high: Margin, each: int = 1) -> tuple[Margin, Margin]:
-    """The margins for points that are off by ``missed`` [N], of songs left out; so many as ``each``, of one stem, count as one."""
+    """The margins for points that are off by ``missed`` [N], of songs left out; so many as ``each``, of one stem, count as one.
+
+    Beyond the largest gap of these they grow as those of the base do: what the songs say ends there.
+    """
     return tuple(  # type: ignore[return-value]
-        _rounded(margin.times(factor_of(excess, gap, margin, each), LEAST_LU)) for excess, margin in ((missed, low), (-missed, high))
+        _to_gap(margin.times(factor_of(excess, gap, margin, each), LEAST_LU), gap, margin)
+        for excess, margin in ((missed, low), (-missed, high))
     )
 
 
-def _rounded(margin: Margin) -> Margin:
-    return Margin(*(round(value, 4) for value in (margin.bound_lu, margin.gap_lu, margin.per_gap, margin.least_lu)))
+def _to_gap(found: Margin, gap: Array, base: Margin) -> Margin:
+    """A fitted margin, rounded, that is known up to the largest of these gaps [N]."""
+    seen_lu, per_beyond = float(np.max(np.abs(gap), initial=0.0)), max(0.0, base.per_gap - found.per_gap)
+    return Margin(*(round(value, 4) for value in (found.bound_lu, found.gap_lu, found.per_gap, found.least_lu, seen_lu, per_beyond)))
 
 
 def fit(rows: Sequence[StemRow], base: Calibration) -> Calibration:

@@ -95,6 +95,13 @@ def test_intervals_hold_four_of_five_songs_that_are_left_out():
     assert judged.after.figures()["rmse_lu"] < judged.before.figures()["rmse_lu"]
 
 
+def test_intervals_grow_as_generic_ones_do_beyond_what_the_songs_show():
+    found = fit(rows_of(20, {}, np.random.default_rng(7), weight=0.5, noise_lu=0.1), OTHER)  # gaps up to 4 LU
+    near, far = found.low.at(np.array(4.0)), found.low.at(np.array(10.0))
+    assert near < 0.5 * OTHER.low.at(np.array(4.0))
+    assert far - near > 0.99 * (OTHER.low.at(np.array(10.0)) - OTHER.low.at(np.array(4.0)))
+
+
 def test_too_few_songs_say_how_many_are_needed():
     rows = rows_of(3, {}, np.random.default_rng(6))
     with pytest.raises(TooFewSongsError, match=r"at least 5 songs with 10 stems in all .*; got 3 with 12"):
@@ -341,3 +348,14 @@ def test_a_file_of_another_key_is_no_calibration(tmp_path):
     path = kept.keep(a_calibration({"a": 1}), tmp_path)
     path.rename(tmp_path / "0123456789abcdef.json")
     assert kept.kept_calibrations(tmp_path) == []
+
+
+def test_a_calibration_of_before_margins_had_an_end_is_read_under_its_id(tmp_path):
+    said = a_calibration({"a": 1}).model_dump(mode="json")
+    for name in ("low", "high", "window_low", "window_high"):
+        for later in ("seen_lu", "per_beyond"):
+            said["calibration"][name].pop(later)
+    said["id"] = kept.content_id({"key": said["key"], "calibration": said["calibration"]})
+    path = tmp_path / f"{said['key']}.json"
+    path.write_text(json.dumps(said))
+    assert kept.read_calibration(path).usable.id == said["id"]
