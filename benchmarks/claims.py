@@ -2,6 +2,8 @@
 
     python benchmarks/claims.py --music FOLDER [--only NAME ...] [--songs N] [--write]
 
+``--only`` measures some parts; with ``--write`` the rows of the others stay as they are published, which the section says.
+
 Conventions
     Synthetic: songs of ``songs.py`` with seeds that nothing was trained or chosen on. Real: tracker songs (``FOLDER/modules``, made by
     ``free_music.py``) with drums, bass and other as stems, those of games that no weights were trained on; the ranges of the levels of
@@ -21,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +36,7 @@ import numpy as np
 import torch
 from free_excerpts import songs_with
 from inversion import PRESETS, invert_once
-from results import publish
+from results import RESULTS, publish
 from songs import mixture_of, render_song
 
 from stemwright.datagen.effects import compressor
@@ -47,6 +50,7 @@ from stemwright.separation.balance.level_estimators import ABSENT_LU, REFERENCE,
 from stemwright.separation.balance.measure import measure_balance
 from stemwright.separation.demucs.separator import DemucsSeparator
 
+SECTION = "Claims on synthetic and on real music"
 KEPT = Path(__file__).resolve().parent.parent / ".cache" / "claims"
 RATE = 44_100
 FIRST_SEED, MADE_S = 93_000, 12.0
@@ -280,6 +284,13 @@ def measured(name: str, part: Part, count: int, music: Path | None) -> tuple[Row
     return synthetic, kept(name, f"real {count}", lambda: part.measure(real_songs(Path(music), needed), count))
 
 
+def published_rows() -> dict[str, str]:
+    """The rows of the table as it is published, by the title of the claim."""
+    section = re.search(rf"<!-- begin {SECTION} -->.*?<!-- end {SECTION} -->", RESULTS.read_text(), re.DOTALL)
+    rows = [line for line in (section[0] if section else "").splitlines() if line.startswith("| ")]
+    return {line.removeprefix("| ").partition(" | ")[0].rpartition(", ")[0]: line for line in rows}
+
+
 def main() -> None:
     """Prints the table; ``--write`` puts it into docs/results.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -297,9 +308,12 @@ def main() -> None:
         "| claim | asked | on synthetic songs | on real free music |",
         "|---|---|---|---|",
     ]
-    commands = []
-    for name in chosen.only or PARTS:
-        part = PARTS[name]
+    commands, before = [], published_rows() if chosen.only and chosen.write else {}
+    for name, part in PARTS.items():
+        if chosen.only and name not in chosen.only:
+            lines += [before[claim.title] for claim in part.claims if claim.title in before]
+            commands += [f"- {name}, of an earlier run: `{part.command}`"] if before else []
+            continue
         count = chosen.songs or part.songs
         synthetic, real = measured(name, part, count, chosen.music)
         for claim in part.claims:
@@ -311,7 +325,7 @@ def main() -> None:
     if chosen.write:
         only = f" --only {' '.join(chosen.only)}" if chosen.only else ""
         count = f" --songs {chosen.songs}" if chosen.songs else ""
-        publish("Claims on synthetic and on real music", f"python benchmarks/claims.py --music FOLDER{only}{count} --write", text)
+        publish(SECTION, f"python benchmarks/claims.py --music FOLDER{only}{count} --write", text)
 
 
 if __name__ == "__main__":

@@ -256,3 +256,12 @@ def test_the_command_shows_ours_beside_the_package_on_the_excerpt(tmp_path):
     assert apart[0]["value"] < musdb.SAME_DB
     assert shown["not_run"].startswith("needs MUSDB18")
     assert {each["group"] for each in shown["figures"] if each["who"] == "bundled (ours)"} == {"guitar", "backing", "mean of 2"}
+
+
+def test_a_stem_that_is_silent_in_every_song_has_one_row_that_says_so():
+    known = dict.fromkeys((*musdb.RATIOS, *musdb.WHOLE_SONG), 1.0)
+    rows = [{"song": "a", "model": "m", "engine": "", "stem": "bass", **known}]
+    rows.append({**rows[0], "stem": "vocals", **dict.fromkeys(known)})
+    vocals = [each for each in musdb.figures(rows) if each.group == "vocals"]
+    assert [(each.name, each.value) for each in vocals] == [("SDR", None)]
+    assert vocals[0].note.startswith("1 of 1 songs have none")

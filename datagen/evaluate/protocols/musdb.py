@@ -182,7 +182,8 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
         for ratio in (*RATIOS, *WHOLE_SONG):
             for maker in makers:
                 own = [row for row in rows if row["stem"] == stem and (row["model"], row["engine"]) == maker]
-                if any(row.get(ratio) is not None for row in rows):
+                there = any(row.get(ratio) is not None for row in rows if row["stem"] == stem)
+                if there or (ratio == RATIOS[0] and own):  # of a stem that is silent everywhere one row says so
                     found.append(_figure(stem, ratio, maker, own))
     for ratio in (*RATIOS, *WHOLE_SONG):
         for maker in makers:
