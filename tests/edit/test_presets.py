@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.edit.presets import write_preset
-from stemwright.datagen.edit.presets.preset import Preset
+from stemwright.datagen.edit.presets.preset import Preset, is_preset
 from stemwright.datagen.edit.presets.reaper import bandwidth_of
 from stemwright.datagen.effects import EFFECTS, apply_chain, resolve_chain
 from stemwright.datagen.effects.room import impulse_response
@@ -85,6 +85,9 @@ def test_a_preset_is_applied_to_the_stems_of_a_folder(song, folder, tmp_path):
 def test_a_preset_that_was_read_is_the_one_that_was_written(folder, tmp_path):
     path, _ = written(folder, tmp_path, ".json", lags={"drums": -7})
     assert Preset.read(path) == preset(lags={"drums": -7})
+    path.write_text(path.read_text(), encoding="utf-8-sig")  # as an editor of Windows saves it
+    assert Preset.read(path) == preset(lags={"drums": -7})
+    assert is_preset(path)
 
 
 def test_stems_of_other_rates_lengths_and_channels_are_mixed(song, folder, tmp_path):
@@ -105,7 +108,12 @@ def test_stems_of_other_rates_lengths_and_channels_are_mixed(song, folder, tmp_p
         ("{", "cannot be read as a preset"),
         ('{"stems": {"vocals": [{"effect": "equaliser", "settings": {}}]}}', "preset.json, vocals: .*equaliser.*did you mean 'eq'"),
         ('{"stems": {"vocals": [{"effect": "eq", "settings": {"peak1_gain_db": 99}}]}}', "peak1_gain_db"),
-        ('{"stems": {"vocals": 3}}', "preset.json"),
+        ('{"stems": {"vocals": 3}}', "preset.json, vocals: expected a list of effects, got 3"),
+        ('{"stems": {"vocals": []}, "bus": null}', "preset.json, bus: expected a list of effects, got null"),
+        ('{"stems": {"vocals": [{"effect": ["fader"]}]}}', 'vocals: expected {"effect": NAME, "settings": {...}}, got {"effect": '),
+        ('{"stems": {"vocals": ["fader"]}}', 'vocals: expected {"effect": NAME, "settings": {...}}, got "fader"'),
+        ('{"stems": {"vocals": []}, "send": [1]}', r"preset.json: expected a send such as .*, got \[1\]"),
+        ('{"stems": {"vocals": []}, "send": {"gains_db": [1]}}', "preset.json: expected a send such as"),
         ('{"stems": {}}', "nothing to mix"),
         ('{"stems": {"vocals": []}, "sample_rate": 0}', "at least 1 Hz, got 0"),
         ('{"stems": {"vocals": []}, "lags": {"vocals": Infinity}}', "preset.json is no preset"),
@@ -139,6 +147,36 @@ def test_a_missing_stem_is_named_and_left_out_only_on_request(folder, tmp_path):
     ended = apply(path, folder, tmp_path / "mix.wav", "--partial")
     assert ended.exit_code == 0, ended.output
     assert "without piano" in ended.output
+
+
+def test_stems_of_other_names_are_named_with_their_files(song, folder, tmp_path):
+    for name, file in (("vocals", "01 Lead Vox"), ("drums", "Kit"), ("bass", "bass")):
+        write_song_file(tmp_path / "dry" / f"{file}.wav", song[name])
+    path, _ = written(folder, tmp_path, ".json")
+    ended = apply(path, tmp_path / "dry", tmp_path / "mix.wav", "--stem", "vocals=01 lead vox", "--stem", "drums=Kit.wav")
+    assert ended.exit_code == 0, ended.output
+    parts = (apply_chain(song[name], RATE, chain) for name, chain in CHAINS.items())
+    assert np.abs(load(tmp_path / "mix.wav")[0] - sum(parts)).max() < 1e-5
+    missing = apply(path, tmp_path / "dry", tmp_path / "other.wav")
+    assert 'or add --stem "vocals=NAME OF ITS FILE", or --partial' in str(missing.exception)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["vocals"], 'expected --stem "STEM=FILE"'),
+        (["vocals=bass", "vocals=drums"], "vocals has two files, bass and drums"),
+        (["vox=vocals"], "the preset has no stem vox; it has vocals, drums, bass"),
+        (["vocals=lead"], "has no lead; it has bass, drums, vocals"),
+        (["vocals=bass.wav"], "bass.wav would be two stems of the preset"),
+    ],
+)
+def test_a_wrong_name_of_a_stem_is_refused_with_a_sentence(texts, message, folder, tmp_path):
+    path, _ = written(folder, tmp_path, ".json")
+    ended = apply(path, folder, tmp_path / "mix.wav", *(part for text in texts for part in ("--stem", text)))
+    with pytest.raises(UsageError, match=message):
+        raise ended.exception
+    assert not (tmp_path / "mix.wav").exists()
 
 
 def test_the_pedalboard_script_renders_the_mix(song, folder, tmp_path):
@@ -218,6 +256,34 @@ def test_a_shared_room_is_kept_with_its_response_and_applied(song, folder, tmp_p
     assert np.abs(load(tmp_path / "stems" / "shared room.wav")[0] - returned).max() < 1e-5
     assert np.abs(load(tmp_path / "mix.wav")[0] - sum(parts.values()) - returned).max() < 1e-5
     assert "found response" in ended.output
+
+
+def test_mono_stems_get_the_two_channels_of_the_room(song, folder, tmp_path):
+    for name in ("vocals", "bass"):
+        write_song_file(tmp_path / "mono" / f"{name}.wav", song[name][:1])
+    path, _ = written(folder, tmp_path, ".json", chains={"vocals": [], "bass": []}, send=shared())
+    ended = apply(path, tmp_path / "mono", tmp_path / "mix.wav")
+    assert ended.exit_code == 0, ended.output
+    fed = 10.0**-0.5 * song["vocals"][:1] + 0.1 * song["bass"][:1]
+    expected = (
+        song["vocals"][:1] + song["bass"][:1] + oaconvolve(np.repeat(fed, 2, 0), shared().response.numpy(), axes=-1)[:, : fed.shape[1]]
+    )
+    assert np.abs(load(tmp_path / "mix.wav")[0] - expected).max() < 1e-5
+    with pytest.raises(ValueError, match="has 2 channels: expected as many of the stems, got 1"):
+        Preset.read(path).mix({name: song[name][:1] for name in ("vocals", "bass")}, RATE)
+    soundfile.write(path.with_suffix(".room.wav"), np.zeros((100, 3)), RATE)
+    with pytest.raises(UsageError, match="expected a response of 1 or 2 channels, got 3"):
+        Preset.read(path)
+
+
+@pytest.mark.parametrize("response", [True, False])
+def test_a_shared_room_sounds_alike_at_another_rate(response, folder, tmp_path):
+    path, _ = written(folder, tmp_path, ".json", chains={"vocals": []}, send=replace(shared(response), gains_db={"vocals": 0.0}))
+    time_s = np.arange(RATE) / RATE
+    sounds = {rate: np.stack([np.sin(2.0 * np.pi * hz * np.arange(rate) / rate) for hz in (440.0, 660.0)]) for rate in (RATE, 48_000)}
+    heard = {rate: Preset.read(path).mix({"vocals": audio}, rate)[1]["shared room"] for rate, audio in sounds.items()}
+    resampled = np.stack([np.interp(time_s, np.arange(48_000) / 48_000, channel) for channel in heard[48_000]])
+    assert np.abs(resampled - heard[RATE]).max() < 0.01 * np.abs(heard[RATE]).max()
 
 
 def test_a_send_of_a_stem_that_is_not_there_is_noted(folder, tmp_path):

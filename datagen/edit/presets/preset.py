@@ -4,8 +4,9 @@
      "send": {"effect": "room", "settings": {...}, "gains_db": {"vocals": -12.0}, "feed": "each", "response": ".room.wav"}}
 
 Conventions
-    Settings are those of ``stemwright effects``; the file of another version is read as long as its effects take them. ``lags`` are the
-    frames by which a stem is later in the mix. ``channels`` is how many the mix has at least: 2 where mono stems make a stereo mix.
+    Settings are those of ``stemwright effects``; the file of another version is read as long as its effects take them, and with a byte
+    order mark, which editors of Windows write. ``lags`` are the frames by which a stem is later in the mix. ``channels`` is how many the
+    mix has at least: 2 where mono stems make a stereo mix.
     ``sha256`` is that of the mixture that the settings were found from, if they were.
     ``send`` is a room that stems are sent to after their chains, with a gain each in dB. Its ``response`` is the ending of the sound file
     beside the preset that holds it, otherwise named like the preset; without it the room's noise is used.
@@ -35,6 +36,7 @@ KIND = "console"
 RESPONSE = ".room.wav"
 LONGEST_PRESET = 1 << 26  # bytes: more is another program's
 HIGHEST_SEND_DB = 100.0  # of a file: more is a slip, and soon no number
+MOST_CHANNELS = 2
 SHARED_ROOM = "shared room"  # its place among the stems of a mix
 Use = tuple[str, EffectSettings]
 
@@ -66,7 +68,7 @@ class Preset:
         if not path.is_file():
             raise UsageError(f"{path}: no such file; expected a preset, as stemwright fit --save writes it")
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise UsageError(f"{path} cannot be read as a preset: {error}") from error
         if not isinstance(found, Mapping) or not isinstance(found.get("stems"), Mapping):
@@ -74,7 +76,7 @@ class Preset:
         try:
             stems = {str(name): _chain(chain, f"{path}, {name}") for name, chain in found["stems"].items()}
             bus = _chain(found.get("bus", []), f"{path}, bus")
-            send = _send(found["send"], path) if "send" in found else None
+            send = _send(found["send"], path, int(found.get("sample_rate", 44_100))) if "send" in found else None
             rate, lags = int(found.get("sample_rate", 44_100)), {str(name): int(lag) for name, lag in found.get("lags", {}).items()}
             channels = int(found.get("channels", 1))
         except UsageError:
@@ -87,8 +89,8 @@ class Preset:
             raise UsageError(f"{path} has no stems: there is nothing to mix")
         if rate < 1:
             raise UsageError(f"{path}: expected a sample_rate of at least 1 Hz, got {rate}")
-        if channels not in (1, 2):
-            raise UsageError(f"{path}: expected channels of 1 or 2, got {channels}")
+        if channels not in range(1, MOST_CHANNELS + 1):
+            raise UsageError(f"{path}: expected channels of 1 or {MOST_CHANNELS}, got {channels}")
         return cls(stems, bus, rate, lags, found.get("sha256"), send, channels)
 
     def mix(self, stems: Mapping[str, Audio], sample_rate: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -120,17 +122,20 @@ class Preset:
 def is_preset(path: Path) -> bool:
     """Whether a file says of itself that it is a preset; its settings may be wrong."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= LONGEST_PRESET else None
+        found = json.loads(path.read_text(encoding="utf-8-sig")) if path.stat().st_size <= LONGEST_PRESET else None
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(found, Mapping) and found.get("kind") == KIND and isinstance(found.get("stems"), Mapping)
 
 
-def _send(plain: Mapping[str, Any], path: Path) -> SharedRoom:
+def _send(plain: Any, path: Path, sample_rate: int) -> SharedRoom:
     """The shared room, with the response beside the preset."""
     from stemwright.datagen.inverse.console.reverberation import Feed
     from stemwright.datagen.inverse.console.shared_room import SENDS, SharedRoom
 
+    if not isinstance(plain, Mapping) or not isinstance(plain.get("gains_db", {}), Mapping):
+        such = '{"effect": "room", "settings": {}, "gains_db": {"vocals": -12}}'
+        raise UsageError(f"{path}: expected a send such as {such}, got {json.dumps(plain)}")
     [(effect, settings)] = _chain([{"effect": plain["effect"], "settings": plain["settings"]}], f"{path}, send")
     if effect not in SENDS:
         raise UsageError(f"{path}: expected a send to {' or '.join(SENDS)}, got one to {effect}")
@@ -138,7 +143,7 @@ def _send(plain: Mapping[str, Any], path: Path) -> SharedRoom:
     for name, gain_db in gains_db.items():
         if not gain_db <= HIGHEST_SEND_DB:
             raise UsageError(f"{path}: the gain of {name} into the send must be a number up to {HIGHEST_SEND_DB:g} dB; got {gain_db:g}")
-    room = SharedRoom(gains_db, cast(Any, settings), feed=Feed(plain.get("feed", "each")))
+    room = SharedRoom(gains_db, cast(Any, settings), sample_rate=sample_rate, feed=Feed(plain.get("feed", "each")))
     return _with_response(room, response_path(path)) if plain.get("response") else room
 
 
@@ -153,6 +158,8 @@ def _with_response(room: SharedRoom, path: Path) -> SharedRoom:
     except (OSError, ValueError, Refused) as error:
         what = 'Put it beside the preset, or delete "response" from its "send": then the room has a noise of its own'
         raise UsageError(f"the response of the shared room cannot be read: {error}. {what}") from error
+    if len(audio) > MOST_CHANNELS:
+        raise UsageError(f"{path}: expected a response of 1 or {MOST_CHANNELS} channels, got {len(audio)}")
     return replace(room, response=torch.from_numpy(np.array(audio, float)), sample_rate=rate)
 
 
@@ -162,6 +169,10 @@ def response_path(path: Path) -> Path:
 
 
 def _chain(uses: Any, where: str) -> tuple[Use, ...]:
+    if not isinstance(uses, list):
+        raise UsageError(f"{where}: expected a list of effects, got {json.dumps(uses)}")
+    if wrong := [use for use in uses if not (isinstance(use, Mapping) and isinstance(use.get("effect"), str))]:
+        raise UsageError(f'{where}: expected {{"effect": NAME, "settings": {{...}}}}, got {json.dumps(wrong[0])}')
     try:
         return tuple((effect.NAME, settings) for effect, settings in resolve_chain(uses))
     except (ValueError, TypeError, AttributeError) as error:

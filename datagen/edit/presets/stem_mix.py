@@ -51,14 +51,15 @@ def mix_stems(
     *,
     save_stems: Path | None = None,
     partial: bool = False,
+    renamed: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
 ) -> StemMix:
-    """Mixes the stems of a folder with a preset and writes the mix.
+    """Mixes the stems of a folder with a preset and writes the mix. ``renamed`` are stems of the preset whose files have other names.
 
     Raises UsageError for a folder without stems, or, unless ``partial``, without one that the preset has, and where a stem to save would
     replace one that is read; Refused for a file that is no sound, or a level that the file cannot hold and is to be kept.
     """
-    files, notes = matched(preset, folder, partial=partial)
+    files, notes = matched(preset, folder, partial=partial, renamed=renamed or {})
     saved = {name: save_stems / f"{name}{out.format.suffix}" for name in (*files, SHARED_ROOM)} if save_stems else {}
     _check_saved(saved, folder, out.path)
     stems, rate = loaded(files, on_progress, channels=max(preset.channels, 2 if needs_stereo(preset) else 1))
@@ -78,7 +79,9 @@ def write_mix(preset: Preset, stems: Mapping[str, Audio], rate: int, out: SongOu
 
 
 def needs_stereo(preset: Preset) -> bool:
-    """Whether an effect of the preset is an error on one channel as it is set: a pan out of the centre, a width."""
+    """Whether the preset makes two channels of one: by a pan out of the centre, a width, or a room of two channels."""
+    if preset.send is not None and preset.send.response is not None and len(preset.send.response) > 1:
+        return True
     chain = [use for chain in (*preset.stems.values(), preset.bus) for use in chain]
     return any(
         isinstance(field, Range) and field.needs == "stereo" and getattr(settings, field.name) != field.neutral
@@ -95,23 +98,39 @@ def _check_saved(saved: Mapping[str, Path], folder: Path, out: Path) -> None:
         raise UsageError(f"{out} is the file of the mix and of one of the stems to save; name another file or another folder")
 
 
-def matched(preset: Preset, folder: Path, *, partial: bool) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The file of each stem of the preset, and notes on files that it has no chain for."""
+def matched(preset: Preset, folder: Path, *, partial: bool, renamed: Mapping[str, str]) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The file of each stem of the preset, by its name or that in ``renamed``, and notes on files that it has no chain for."""
     try:
         there = stem_paths(folder, folder / "mixture.wav")
     except ValueError as error:
         raise UsageError(str(error)) from error
-    by_name = {name.lower(): path for name, path in there.items()}
-    files = {name: by_name[name.lower()] for name in preset.stems if name.lower() in by_name}
+    by_name = {called.lower(): path for path in there.values() for called in (path.name, path.stem)}
+    _check_renamed(preset, renamed, folder, by_name)
+    called = {name: renamed.get(name, name).lower() for name in preset.stems}
+    files = {name: by_name[file] for name, file in called.items() if file in by_name}
     if missing := [name for name in preset.stems if name not in files]:
         what = f"{folder} has no {', '.join(missing)}; it has {', '.join(there)}"
         if not partial or not files:
-            raise UsageError(f"{what}. Name the files after the stems of the preset" + ("" if not files else ", or add --partial"))
+            way = f'Name the files after the stems of the preset, or add --stem "{missing[0]}=NAME OF ITS FILE"'
+            raise UsageError(f"{what}. {way}" + ("" if not files else ", or --partial"))
     left = sorted(set(there.values()) - set(files.values()))
     notes = [f"the preset has no chain for {path.name}: it is not in the mix" for path in left]
     if preset.send and (unfed := [name for name in preset.send.gains_db if name not in preset.stems]):
         notes.append(f"the preset sends {', '.join(unfed)} to the shared room, but has no such stem: nothing of it is in the mix")
     return files, tuple(notes + ([f"without {', '.join(missing)}: there is no such stem"] if missing else []))
+
+
+def _check_renamed(preset: Preset, renamed: Mapping[str, str], folder: Path, by_name: Mapping[str, Path]) -> None:
+    """Raises UsageError for a stem that the preset has not, a file that is not there, and one file for two stems."""
+    if unknown := [name for name in renamed if name not in preset.stems]:
+        raise UsageError(f"--stem: the preset has no stem {', '.join(unknown)}; it has {', '.join(preset.stems)}")
+    if lost := [file for file in renamed.values() if file.lower() not in by_name]:
+        raise UsageError(
+            f"--stem: {folder} has no {', '.join(lost)}; it has {', '.join(path.stem for path in dict.fromkeys(by_name.values()))}"
+        )
+    used = [by_name.get(renamed.get(name, name).lower()) for name in preset.stems]
+    if twice := [file for file in renamed.values() if used.count(by_name[file.lower()]) > 1]:
+        raise UsageError(f"--stem: {twice[0]} would be two stems of the preset; expected a file for each")
 
 
 def loaded(files: Mapping[str, Path], on_progress: OnProgress | None = None, *, channels: int = 1) -> tuple[dict[str, Audio], int]:

@@ -41,8 +41,9 @@ SEARCHED = ("rt60_s", "pre_delay_ms", "damping")
 class SharedRoom:
     """The gains into a room by stem, in dB, its settings, and the response that was found, float64 [C, L] at ``sample_rate``.
 
-    Without a response the room's own noise is used: as good as any other to the ear, but another waveform. ``confidence`` has a number
-    for each setting that was searched, as "room.rt60_s", and for the gain of each stem by its name.
+    Without a response the room's own noise is used, at other rates that of ``sample_rate`` resampled: as good as any other to the ear, but
+    another waveform. ``confidence`` has a number for each setting that was searched, as "room.rt60_s", and for the gain of each stem by
+    its name.
     """
 
     gains_db: dict[str, float]
@@ -53,24 +54,31 @@ class SharedRoom:
     confidence: dict[str, float] = field(default_factory=dict)
 
     def returned(self, wet: Mapping[str, Any], sample_rate: int) -> torch.Tensor:
-        """What the room adds to the mix of stems as they are in it [C, T], float64 [C, T]; of stems that it has no gain for, nothing."""
+        """What the room adds to the mix of stems as they are in it [C, T], float64 [C, T]; of stems that it has no gain for, nothing.
+
+        Raises ValueError for stems of fewer channels than its response has.
+        """
         parts = [10.0 ** (self.gains_db[name] / 20.0) * torch.as_tensor(audio) for name, audio in wet.items() if name in self.gains_db]
         if not parts:
             return torch.zeros_like(torch.as_tensor(next(iter(wet.values()))))
         fed = torch.stack(parts).sum(0)
         fed = fed if self.feed is Feed.EACH else fed.mean(0, keepdim=True).expand_as(fed)
-        response = self.response_at(sample_rate)
+        response = self.response_at(sample_rate, len(fed))
         if response is None:
             return room.apply(fed, sample_rate, self.settings) - fed
+        if len(response) not in (1, len(fed)):
+            raise ValueError(f"the response of the shared room has {len(response)} channels: expected as many of the stems, got {len(fed)}")
         return convolved(fed, response.expand(len(fed), -1))
 
-    def response_at(self, sample_rate: int) -> torch.Tensor | None:
-        """The response at another sample rate, of the same gain at every frequency that both have."""
-        if self.response is None or sample_rate == self.sample_rate:
+    def response_at(self, sample_rate: int, channels: int = 2) -> torch.Tensor | None:
+        """The response at a sample rate, of the same gain at every frequency that both have; None for the room's own noise at its rate."""
+        if sample_rate == self.sample_rate:
             return self.response
         from stemwright.manifests.sound.resampling import resample
 
-        audio = resample(self.response.float().numpy(), self.sample_rate, sample_rate)
+        # Noise drawn at another rate is another one: of tonal sound, it would be up to some dB louder or softer.
+        response = room.impulse_response(self.settings, self.sample_rate, channels) if self.response is None else self.response
+        audio = resample(response.float().numpy(), self.sample_rate, sample_rate)
         return torch.from_numpy(np.asarray(audio, float)) * (self.sample_rate / sample_rate)
 
     @property
