@@ -27,7 +27,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -44,6 +44,7 @@ SAMPLE_RATE = 44_100
 MODELS = Path(__file__).resolve().parent.parent / "separation" / "demucs" / "models"
 TRAIN_SEEDS, HELD_OUT_SEEDS, OTHER_SEEDS = range(1000, 1440), range(9000, 9016), range(9100, 9106)
 MADE_S = 10.0
+SCORED = ("held-out", "excerpt", "free", "made", "speed")
 MAX_BYTES = 8_000_000
 SETTINGS = {
     "sources": list(STEMS),
@@ -294,32 +295,47 @@ def load_exported(weights: Path | None = None) -> torch.nn.Module:
     return load_safetensors_model(weights or next(MODELS.glob("*.safetensors"))).float().eval()
 
 
-def score(work: Path | None, music: Path | None, weights: Path | None) -> str:
-    """Markdown table of SI-SDR improvements on songs made here, on the real excerpt and on free music, and the speed, all on one thread."""
+def score(work: Path | None, music: Path | None, weights: Path | None, parts: Collection[str]) -> str:
+    """Markdown table of SI-SDR improvements on songs made here, on the real excerpt and on free music, and the speed, all on one thread.
+
+    ``parts`` are some of SCORED.
+    """
     torch.set_num_threads(1)
     model = load_exported(weights)
     rows = ["| songs | drums | bass | other | vocals |", "|---|---|---|---|---|"]
-    songs = held_out(work / "held" if work else None)
-    gains = np.array([improvements(model, song) for song in songs])
-    for label, chosen in (("held out, all", gains), ("held out, synthesisers only", gains[::4])):
-        rows.append(f"| {label} ({len(chosen)}), mean | " + " | ".join(f"{g:.2f}" for g in np.nanmean(chosen, axis=0)) + " |")
-    rows.append(f"| held out, all ({len(gains)}), median | " + " | ".join(f"{g:.2f}" for g in np.nanmedian(gains, axis=0)) + " |")
-    excerpt = real_excerpt()
-    rows.append("| real excerpt | " + " | ".join(f"{g:.2f}" for g in improvements(model, excerpt)) + " |")
-    for label, collection in (("tracker modules", "modules"), ("free scores", "scores")) if music else ():
-        free = [improvements(model, piece)[:3] for piece in free_pieces(music, collection)]
-        rows.append(f"| {label} ({len(free)}), mean | " + " | ".join(f"{g:.2f}" for g in np.nanmean(free, axis=0)) + " | |")
-    for label, render in (("synthetic songs", render_song), ("musical songs", render_musical_song)):
-        made = [improvements(model, piece) for piece in made_pieces(render)]
-        rows.append(f"| {label} ({len(made)}), mean | " + " | ".join(f"{g:.2f}" for g in np.nanmean(made, axis=0)) + " |")
-    mixture = np.concatenate(songs[:2], axis=-1).sum(axis=0)
+
+    def add(label: str, gains: np.ndarray, statistic: Callable[[np.ndarray], float] = np.nanmean) -> None:
+        cells = ["" if np.isnan(column).all() else f"{statistic(column):.2f}" for column in gains.T]
+        rows.append(f"| {label} | {' | '.join(cells)} |")
+
+    if "held-out" in parts:
+        gains = np.array([improvements(model, song) for song in held_out(work / "held" if work else None)])
+        add(f"held out, all ({len(gains)}), mean", gains)
+        add(f"held out, synthesisers only ({len(gains[::4])}), mean", gains[::4])
+        add(f"held out, all ({len(gains)}), median", gains, np.nanmedian)
+    if "excerpt" in parts:
+        add("real excerpt", improvements(model, real_excerpt())[None])
+    for label, collection in (("tracker modules", "modules"), ("free scores", "scores")) if music and "free" in parts else ():
+        free = np.array([improvements(model, piece)[:3] for piece in free_pieces(music, collection)])
+        add(f"{label} ({len(free)}), mean", np.pad(free, ((0, 0), (0, 1)), constant_values=np.nan))
+    for label, render in (("synthetic songs", render_song), ("musical songs", render_musical_song)) if "made" in parts else ():
+        made = np.array([improvements(model, piece) for piece in made_pieces(render)])
+        add(f"{label} ({len(made)}), mean", made)
+    return "\n".join([*rows, *(speeds(model, real_excerpt()) if "speed" in parts else ())])
+
+
+def speeds(model: torch.nn.Module, references: np.ndarray) -> list[str]:
+    """How fast the model separates 24 s made of one excerpt, in each precision."""
+    excerpt = references.sum(axis=0)
+    mixture = np.tile(excerpt, -(-24 * SAMPLE_RATE // excerpt.shape[1]))[:, : 24 * SAMPLE_RATE]
+    lines = []
     for precision in (torch.float32, torch.bfloat16):
         start = time.process_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
             separate(model, mixture)
         times = mixture.shape[1] / SAMPLE_RATE / (time.process_time() - start)
-        rows.append(f"\nWith `demucs.apply` in {precision}: {times:.1f} times real time on one core (by processor time).")
-    return "\n".join(rows)
+        lines.append(f"\nWith `demucs.apply` in {precision}: {times:.1f} times real time on one core (by processor time).")
+    return lines
 
 
 def main() -> None:
@@ -342,6 +358,7 @@ def main() -> None:
     )
     parser.add_argument("--music", type=Path, help="folder of free music, made by benchmarks/free_music.py")
     parser.add_argument("--weights", type=Path, help="a .safetensors to score in place of the exported one")
+    parser.add_argument("--only", nargs="+", choices=SCORED, default=SCORED, help="of what is scored, some")
     parser.add_argument("--fp32", action="store_true", help="no bfloat16 autocast")
     parser.add_argument("--changes", default="{}", help="JSON of settings to try in place of the chosen ones")
     args = parser.parse_args()
@@ -358,7 +375,7 @@ def main() -> None:
     elif args.verb == "export":
         export(args.work, args.blend or [f"{args.name}:1"])
     else:
-        print(score(args.work, args.music, args.weights))
+        print(score(args.work, args.music, args.weights, args.only))
 
 
 if __name__ == "__main__":
