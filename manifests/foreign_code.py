@@ -5,7 +5,8 @@
 Conventions
     Within the block standard output is standard error, for Python and for what writes to descriptor 1: C code, subprocesses, ``os.write``.
     ``os._exit``, which would end the process without a word and with any code, raises SystemExit there; a process that the code
-    has forked still leaves by it. Blocks may be nested, and overlap in several threads: the last one that ends puts standard output back.
+    has forked still leaves by it. A current folder that it changed is put back at the end of the block.
+    Blocks may be nested, and overlap in several threads: the last one that ends puts standard output back.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 OUT, ERR = 1, 2
@@ -61,7 +63,7 @@ _diverted = _Diverted()
 
 @contextmanager
 def foreign_code() -> Iterator[None]:
-    """What is printed within goes to standard error; ``os._exit`` raises SystemExit.
+    """What is printed within goes to standard error, ``os._exit`` raises SystemExit, and the current folder stays what it was.
 
     >>> import os
     >>> from stemwright.manifests.foreign_code import foreign_code
@@ -72,11 +74,21 @@ def foreign_code() -> Iterator[None]:
     ...     print("left with", left.code)
     left with 0
     """
+    folder = _current_folder()
     _diverted.begin()
     try:
         yield
     finally:
         _diverted.end()
+        if folder is not None and _current_folder() != folder:
+            os.chdir(folder)
+
+
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def _leave(status: Any) -> NoReturn:

@@ -27,6 +27,9 @@ from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.records import content_id
 from stemwright.manifests.usage import UsageError
 
+OnRemark = Callable[[str], None]
+Keyed = tuple[str, Case]
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -50,7 +53,7 @@ def evaluate(
     request: EvaluationRequest,
     folder: Path | None = None,
     on_progress: OnProgress | None = None,
-    on_remark: Callable[[str], None] | None = None,
+    on_remark: OnRemark | None = None,
     *,
     again: bool = False,
 ) -> Evaluated:
@@ -59,11 +62,17 @@ def evaluate(
     ``on_remark`` gets sentences about what is kept there. Raises UsageError for data of another layout, for options that the protocol
     does not have, and while another evaluation works in the folder.
     """
+    with foreign_code():  # all of it: threads of a model may print at any moment
+        return _evaluated(protocol, request, folder, on_progress or (lambda *_: None), on_remark or (lambda _: None), again=again)
+
+
+def _evaluated(
+    protocol: EvaluationProtocol, request: EvaluationRequest, folder: Path | None, report: OnProgress, remark: OnRemark, *, again: bool
+) -> Evaluated:
     check_request(protocol, request)
     nothing = request.data is None and not protocol.free
-    with foreign_code():
-        cases = [] if nothing else list(protocol.cases(request))
-        keys = [key_of(protocol, request, case) for case in cases]
+    cases = [] if nothing else list(protocol.cases(request))
+    keys = [key_of(protocol, request, case) for case in cases]
     if len(set(keys)) < len(keys):
         raise ValueError(f"two cases of the protocol {protocol.name} have one key; expected keys that distinguish them")
     rows: list[Row] = []
@@ -71,18 +80,15 @@ def evaluate(
     before = 0
     if cases:
         with kept_cases(folder or evaluations_folder(), protocol.name) as kept:
-            todo = _unfinished(cases, keys, kept, on_remark or (lambda _: None), again=again)
+            todo = _unfinished(cases, keys, kept, remark, again=again)
             before = len(cases) - len(todo)
-            rejected = _measure(todo, kept, on_progress or (lambda *_: None))
+            rejected = _measure(todo, kept, report)
             rows = [row for key in keys if key not in rejected for row in kept.rows(key)]
     reasons = tuple((case.title, rejected[key]) for case, key in zip(cases, keys, strict=True) if key in rejected)
     return Evaluated(protocol, tuple(rows), tuple(table(protocol, rows)), reasons, len(cases), before)
 
 
-Keyed = tuple[str, Case]
-
-
-def _unfinished(cases: Sequence[Case], keys: Sequence[str], kept: KeptCases, remark: Callable[[str], None], *, again: bool) -> list[Keyed]:
+def _unfinished(cases: Sequence[Case], keys: Sequence[str], kept: KeptCases, remark: OnRemark, *, again: bool) -> list[Keyed]:
     """The cases that are to be measured: last those that ended the process, so that the others are finished before one does so again."""
     todo: list[Keyed] = []
     last: list[Keyed] = []

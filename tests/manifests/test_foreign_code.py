@@ -1,8 +1,10 @@
 """What code of others prints and how it leaves: standard output stays ours, whatever it writes to, and the process goes on."""
 
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +73,20 @@ def test_blocks_that_overlap_in_two_threads_give_standard_output_back(capfd):
     thread.join()
     print("ours")  # noqa: T201 - to see where it goes
     assert capfd.readouterr().out == "ours\n"
+
+
+def test_a_changed_current_folder_is_put_back(tmp_path, monkeypatch):
+    (tmp_path / "theirs").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def moves_and_fails():
+        with foreign_code():
+            os.chdir("theirs")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        moves_and_fails()
+    assert Path.cwd() == tmp_path
 
 
 def test_a_process_without_standard_output_runs_as_well():
