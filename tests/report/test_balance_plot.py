@@ -3,6 +3,7 @@
 import re
 import warnings
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -36,6 +37,12 @@ ODD = (
 
 def track(names=FOUR, *, title="a song", seed=0, silent=(), seconds=6.0, channels=2):
     """A recording of noise at random levels that come and go."""
+    return replace(measured(tuple(names), seed, tuple(silent), seconds, channels), title=title)
+
+
+@cache
+def measured(names, seed, silent, seconds, channels):
+    """It is the same for each title, and frozen: measured once."""
     rng = np.random.default_rng(seed)
     time_s = np.arange(round(seconds * RATE)) / RATE
     stems = {}
@@ -43,7 +50,7 @@ def track(names=FOUR, *, title="a song", seed=0, silent=(), seconds=6.0, channel
         gain = 0.0 if name in silent else 0.1 * 10 ** (-rng.uniform(0, 22) / 20)
         shape = np.sin(2 * np.pi * time_s / rng.uniform(4, 9) + rng.uniform(0, 6)) > rng.uniform(-1, -0.2)
         stems[name] = (gain * shape * rng.standard_normal((channels, len(time_s)))).astype(np.float32)
-    return measure_track(title, sum(stems.values()), stems, RATE)
+    return measure_track("a song", sum(stems.values()), stems, RATE)
 
 
 def drawn(tracks, look=LIGHT):
@@ -78,25 +85,25 @@ def absent(one):
 
 
 MUSIC = Music(((0.0, 2.5), (2.5, 6.0)), 120.0, "A minor", 0.1)
-MANY = {
-    "1 stem": [track(("vocals",))],
-    "4 stems": [track(silent=("bass",))],
-    "8 stems": [replace(track([*FOUR, *(f"MadeUp_Band_RAW_0{n}_01" for n in range(4))], seed=1), music=MUSIC)],
-    "24 stems": [replace(track([f"ch{n:02d}" for n in range(1, 25)], seed=2), music=Music(((0.0, 6.0),), None, None))],
-    "odd names": [track(ODD, title="$Song$ 東京 <b>\x07 " + "long " * 40, seed=3)],
-    "mono": [track(channels=1, seed=4)],
-    "shorter than a window": [track(seconds=0.5, seed=5)],
-    "no stem is present": [absent(track(seed=6))],
-    "2 songs": [track(title=f"song {n}", seed=n) for n in range(2)],
-    "5 songs": [track(title=f"song {n}", seed=n, names=FOUR if n else (*FOUR, "guitar")) for n in range(5)],
-    "50 songs": [replace(track(title="x"), title=f"A song whose title is long, take {n} of it as it was mixed") for n in range(50)],
-    "70 songs": [replace(track(title="x"), title=f"song {n}") for n in range(70)],
+MANY = {  # -> what measures the recordings, in the test that draws them
+    "1 stem": lambda: [track(("vocals",))],
+    "4 stems": lambda: [track(silent=("bass",))],
+    "8 stems": lambda: [replace(track([*FOUR, *(f"MadeUp_Band_RAW_0{n}_01" for n in range(4))], seed=1), music=MUSIC)],
+    "24 stems": lambda: [replace(track([f"ch{n:02d}" for n in range(1, 25)], seed=2), music=Music(((0.0, 6.0),), None, None))],
+    "odd names": lambda: [track(ODD, title="$Song$ 東京 <b>\x07 " + "long " * 40, seed=3)],
+    "mono": lambda: [track(channels=1, seed=4)],
+    "shorter than a window": lambda: [track(seconds=0.5, seed=5)],
+    "no stem is present": lambda: [absent(track(seed=6))],
+    "2 songs": lambda: [track(title=f"song {n}", seed=n) for n in range(2)],
+    "5 songs": lambda: [track(title=f"song {n}", seed=n, names=FOUR if n else (*FOUR, "guitar")) for n in range(5)],
+    "50 songs": lambda: [replace(track(), title=f"A song whose title is long, take {n} of it as it was mixed") for n in range(50)],
+    "70 songs": lambda: [replace(track(), title=f"song {n}") for n in range(70)],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("case", "look"), [*((case, LIGHT) for case in MANY), ("8 stems", DARK)])
 def test_no_text_is_cut_or_over_another_and_every_stem_is_named(case, look):
-    tracks = MANY[case]
+    tracks = MANY[case]()
     figure = drawn(tracks, look)
     texts = texts_of(figure)
     page = figure.bbox
@@ -152,7 +159,7 @@ def test_panels_of_songs_are_left_out_where_they_are_many_but_paged_in_a_pdf(tmp
 
 
 def test_every_song_is_a_dot_and_the_median_a_line():
-    tracks = MANY["5 songs"]
+    tracks = MANY["5 songs"]()
     axes = next(axes for axes in drawn(tracks).axes if "median" in axes.get_title(loc="left"))
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert sorted(len(line.get_xdata()) for line in dots) == [1, 5, 5, 5, 5]
@@ -164,7 +171,7 @@ def test_every_song_is_a_dot_and_the_median_a_line():
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_the_same_results_give_the_same_bytes(tmp_path, kind):
-    tracks = MANY["2 songs"]
+    tracks = MANY["2 songs"]()
     plot_balance(tracks, tmp_path / f"one.{kind}")
     plot_balance(tracks, tmp_path / f"two.{kind}")
     assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
