@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := MPLBACKEND=Agg $(BIN)/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup programs demo check test test-all docs notebooks bench clean
+.PHONY: help setup programs demo check lint types test test-all run-tests compiled docs notebooks bench clean
 
 help:  ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -33,16 +33,28 @@ programs:
 demo: setup  ## Make a small, checked dataset from a real multitrack excerpt, in demo-corpus/
 	$(RUN)stemwright demo demo-corpus
 
-check: setup  ## Format, lint, types
+check: lint types  ## Format, lint, types
+
+lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: setup
 	$(BIN)/mypy
 
-test: programs check  ## Format, lint, types and tests; what needs a network, a GPU or published weights is left out and said
-	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2} --dist loadfile
+test: programs lint compiled  ## Format, lint, types and tests; what needs a network, a GPU or published weights is left out and said
+	@$(MAKE) --no-print-directory --jobs 2 types run-tests
 
-test-all: programs check  ## The slow tests as well
-	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2} --dist loadfile --run slow
+test-all: programs lint compiled  ## The slow tests as well
+	@$(MAKE) --no-print-directory --jobs 2 types run-tests SLOW="--run slow"
+
+# The longest files first (tests/conftest.py), and each file in one process, for its fixtures.
+run-tests: setup
+	OMP_NUM_THREADS=1 $(RUN)pytest -q -n $${TEST_PROCESSES:-2} --dist loadfile --no-loadscope-reorder $(SLOW)
+
+# For the many processes that tests start: where PYTHONDONTWRITEBYTECODE is set, each would compile all sources.
+compiled: setup
+	@$(BIN)/python -m compileall -q manifests separation datagen stemwright
 
 docs: setup  ## The documentation site, in build/docs/html; needs no network once the environment is there
 	$(RUN)python docs/build.py

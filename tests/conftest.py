@@ -5,6 +5,7 @@ Conventions
     exactly, and the stems sum to the mixture bit for bit, in memory and on disk.
     The same seed gives the same samples and, but for STEM files, the same bytes.
     Tests with a marker of LEFT_OUT run only with ``pytest --run MARKER``; what is left out is reported as skipped.
+    The files of LONGEST are first, so that none of them is what one process still does when the others have ended.
 """
 
 from __future__ import annotations
@@ -34,6 +35,33 @@ SAMPLE_RATE = 44_100
 STEM_NAMES = ("drums", "bass", "other", "vocals")
 GRID = 2.0**23
 LEFT_OUT = ("network", "gpu", "weights", "slow")
+LONGEST = (  # half a minute of a processor or more each, about in this order
+    "test_docs",
+    "test_build",
+    "test_separator",
+    "test_shares",
+    "test_incremental",
+    "test_effect_room",
+    "test_effects",
+    "test_chain_level",
+    "test_kernels",
+    "test_writers",
+    "test_cluster",
+    "test_toy_effects",
+    "test_toy_package",
+    "test_blind_stage",
+    "test_stopping",
+    "test_copies",
+    "test_dataset",
+    "test_undoing",
+    "test_crashes",
+    "test_cluster_losses",
+    "test_wheel",
+    "test_notebooks",
+    "test_one_recording",
+    "test_contracts",
+    "test_tempo",
+)
 
 # Benchmarks are imported by their tests, after all other modules: some have names of packages of ours.
 sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -68,6 +96,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
     wanted = config.getoption("--run")
     for item in items:
         for marker in LEFT_OUT:

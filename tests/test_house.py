@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import LONGEST
 from import_walk import Sources, circles, forget, layer_of, nodes_of, parsed
 
 from stemwright.datagen.effects import MODULES
@@ -418,3 +419,8 @@ def test_no_two_test_files_share_a_name():
     """Pytest imports them by their names alone: of two that are alike it runs the first."""
     names = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in ("__init__.py", "conftest.py"))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_the_longest_test_files_are_there():
+    """They are begun first; a name that none has would be of no use."""
+    assert set(LONGEST) <= {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
