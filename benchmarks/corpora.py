@@ -8,6 +8,7 @@ Conventions
 
 from __future__ import annotations
 
+import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -29,7 +30,7 @@ RATE = 44_100
 
 
 def write_songs(folder: Path, train: int, test: int, duration_s: float, workers: int = 2) -> Path:
-    """Writes ``train`` and ``test`` songs with their stems below ``folder``; the seeds of the two sets do not overlap."""
+    """Writes ``train`` and ``test`` songs with their stems below ``folder``, but for those there; the seeds of the sets do not overlap."""
     places = {seed: folder / "train" / f"Artist {seed} - Song" for seed in range(2000, 2000 + train)}
     places |= {seed: folder / "test" / f"Artist {seed} - Song" for seed in range(9100, 9100 + test)}
     with ProcessPoolExecutor(workers) as pool:
@@ -39,6 +40,8 @@ def write_songs(folder: Path, train: int, test: int, duration_s: float, workers:
 
 
 def _write_song(place: Path, seed: int, duration_s: float) -> None:
+    if (place / "mixture.wav").exists():  # which is written last
+        return
     stems = render_musical_song(seed, duration_s)
     for name, stem in {**stems, "mixture": mixture_of(stems)}.items():
         writing.save(place / f"{name}.wav", stem, RATE, encoding="wav32f")
@@ -49,6 +52,16 @@ def build(songs: Path, folder: Path, pairs: dict[str, Any], section: dict[str, A
     corpus = Corpus(folder)
     corpus.create(check({"songs": {"folder": str(songs), "kind": "musdb18hq", **(section or {})}, "pairs": pairs}, where="benchmark"))
     return _rendered(corpus, Workers(2))
+
+
+def complete_corpus(songs: Path, folder: Path, pairs: dict[str, Any], section: dict[str, Any] | None = None) -> Corpus:
+    """As ``build``, unless that has been done: a file beside the folder says that it is complete; one that is not is made again."""
+    done = folder.with_name(f"{folder.name}.done")
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        build(songs, folder, pairs, section)
+        done.touch()
+    return Corpus(folder)
 
 
 def kept_corpus(songs: Path, folder: Path, pairs: dict[str, Any]) -> Corpus:

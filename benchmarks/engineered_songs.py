@@ -15,7 +15,6 @@ Conventions
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
 import numpy as np
-from corpora import build
+from corpora import complete_corpus
 from musical_levels import ROLES, Heard, hear, musical_levels
 from songs import STEMS, render_song
 
@@ -124,9 +123,5 @@ def write_songs(folder: Path, seeds: Mapping[str, range], kept: Path) -> Path:
 def corpus_of(work: Path, seeds: Mapping[str, range], pairs: dict[str, Any]) -> Corpus:
     """The corpus of the songs with its mix pairs, in a folder of ``work`` whose name says which songs; made unless it is complete."""
     folder = work / f"corpus {' '.join(f'{split} {numbers[0]}-{numbers[-1]}' for split, numbers in seeds.items())}"
-    done = folder.with_name(f"{folder.name}.done")
-    if not done.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        build(write_songs(folder.with_name(folder.name.replace("corpus", "songs")), seeds, work / "dry"), folder, pairs)
-        done.touch()
-    return Corpus(folder)
+    songs = write_songs(folder.with_name(folder.name.replace("corpus", "songs")), seeds, work / "dry")
+    return complete_corpus(songs, folder, pairs)

@@ -188,13 +188,13 @@ class Judged:
 
 
 @torch.inference_mode()
-def judged(data: PairDataset, answers: dict[str, Callable[[Tensor], Answer]]) -> dict[str, Judged]:
-    """Every contender on every example; an answer takes tracks [N, 2, T]."""
-    shape = (len(data), data.num_inputs)
-    gains = {name: np.full(shape, np.nan) for name in answers}
-    losses = {name: np.zeros(len(data)) for name in answers}
-    for index in range(len(data)):
-        item = data[index]
+def judged(data: PairDataset, answers: dict[str, Callable[[Tensor], Answer]], rows: Sequence[int] | None = None) -> dict[str, Judged]:
+    """Every contender on every example, or on those of ``rows``; an answer takes tracks [N, 2, T]."""
+    rows = range(len(data)) if rows is None else rows
+    gains = {name: np.full((len(rows), data.num_inputs), np.nan) for name in answers}
+    losses = {name: np.zeros(len(rows)) for name in answers}
+    for index, row in enumerate(rows):
+        item = data[int(row)]
         tracks, target = item.inputs, item.targets[:1]
         before = loudness_of(tracks, data.sample_rate)
         for name, answer in answers.items():

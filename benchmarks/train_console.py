@@ -19,8 +19,7 @@ References
 from __future__ import annotations
 
 import argparse
-import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -28,8 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from corpora import build
 from engineered_songs import RATE, STEMS, corpus_of, dry_stems
+from free_corpus import by_track, free_corpus, free_songs
+from free_excerpts import PARTS
 from mixer_training import (
     Answer,
     Judged,
@@ -63,8 +63,6 @@ from stemwright.datagen.mixing.mixer_network import MixerNetwork, untrained
 from stemwright.datagen.mixing.mixing_console import NUM_CONTROLS, NUM_SHARED, rendered, settings_of
 from stemwright.datagen.mixing.stem_plans import mix_by_rules
 from stemwright.manifests.records import Refused
-from stemwright.manifests.sound import writing
-from stemwright.manifests.sound.decoding import load
 from stemwright.separation.loudness.kweighting import k_weighting
 
 DATA_RATE, EXCERPT_S, CROP_S, BATCH = 22_050, 5.0, 3.0, 4
@@ -72,8 +70,7 @@ FIRST_TRAIN, FIRST_TEST = 2000, 9400  # by results on songs from 9100 on, networ
 LABEL_SHARE = 0.3  # of the square error in LU beside the loss of the mix, where the console is trained on both
 MEAN = "mean of each name"
 Answers = dict[str, Callable[[Tensor], Answer]]
-ALL_TEST = {"kind": "multitracks", "shares": {"train": 0.0, "valid": 0.0, "test": 1.0}}
-FREE_STEMS, FREE_S = ("drums", "bass", "other"), 24.0
+FREE_S = 24.0
 
 
 def pairs_of(stems: Sequence[str], target: str) -> dict[str, Any]:
@@ -207,29 +204,7 @@ def rule_errors(data: PairDataset, kept: Path, seconds: float) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------------------------ real music
 
 
-def free_corpus(work: Path, free: Path) -> tuple[PairDataset, dict[str, str]]:
-    """The groups of tracker modules that are drums, bass and other, as a corpus of test songs; and the package of every song's title."""
-    songs, packages = work / "songs free", dict[str, str]()
-    with (free / "index.csv").open(encoding="utf-8") as index:
-        rows = [row for row in csv.DictReader(index) if row["collection"] == "modules" and set(FREE_STEMS) <= set(row["stems"].split())]
-    for row in rows:
-        place = songs / Path(row["path"]).name
-        packages[place.name] = row["package"]
-        if not (place / "mixture.wav").exists():
-            audio, rate = zip(*(load(free / row["path"] / f"{name}.flac") for name in FREE_STEMS), strict=True)
-            length = min(audio[0].shape[1], round(FREE_S * rate[0]))
-            start = (audio[0].shape[1] - length) // 2
-            parts = {name: part[:, start : start + length] for name, part in zip(FREE_STEMS, audio, strict=True)}
-            for name, part in {**parts, "mixture": sum(parts.values())}.items():
-                writing.save(place / f"{name}.wav", part, rate[0], encoding="wav32f")
-    if not (work / "free.done").exists():
-        build(songs, work / "free", pairs_of(FREE_STEMS, "sum"), ALL_TEST)
-        (work / "free.done").touch()
-    data = PairDataset(work / "free" / "dataset", kind="mix", split="test")
-    return data, {data.pair(index).track_id: packages[str(data.pair(index).sources[0].title)] for index in range(len(data))}
-
-
-def of_other_packages(data: PairDataset, packages: dict[str, str]) -> np.ndarray:
+def of_other_packages(data: PairDataset, packages: Mapping[str, str]) -> np.ndarray:
     """[songs, stems]: errors of the mean of each name over the free songs of other packages."""
     truth, songs = true_gains_db(data), songs_of(data)
     levels = -song_errors(np.zeros_like(truth), truth, songs)
@@ -251,13 +226,15 @@ def made_up_section(work: Path, held_out: PairDataset, results: dict[str, Judged
 
 def free_section(work: Path, free: Path, answers: Callable[[Sequence[str]], Answers]) -> list[str]:
     """The table over free songs."""
-    data, packages = free_corpus(work, free)
+    chosen = free_songs(free, ["modules"])
+    data = free_corpus(work / "free", chosen, pairs_of(PARTS, "sum"), FREE_S)
+    packages = {track: song.owner for track, song in by_track(data, chosen).items()}
     truth, songs = true_gains_db(data), songs_of(data)
-    results = judged(data, answers(FREE_STEMS))
+    results = judged(data, answers(PARTS))
     others, mean = of_other_packages(data, packages), song_errors(results[MEAN].gains_db, truth, songs)
     return [
         "",
-        f"{len(set(songs))} real free songs (tracker modules of {len(set(packages.values()))} packages: {', '.join(FREE_STEMS)}), on which "
+        f"{len(set(songs))} real free songs (tracker modules of {len(set(packages.values()))} packages: {', '.join(PARTS)}), on which "
         "nothing was trained; the mean of each name is that of the synthetic songs:",
         "",
         *table(results, truth, songs, MEAN),

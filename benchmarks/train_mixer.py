@@ -1,6 +1,6 @@
 """Does a mixer learn from emitted ``mix`` pairs? A small console of gains and pans, trained on the rows' labels and judged on other songs.
 
-    python benchmarks/train_mixer.py [--songs 60] [--held-out 20] [--steps 400] [--save FILE] [--write]
+    python benchmarks/train_mixer.py [--work FOLDER] [--songs 60] [--held-out 20] [--steps 400] [--save FILE] [--write]
     python benchmarks/train_mixer.py --dataset CORPUS/dataset --save FILE [--steps 400]
 
 The second command trains on a corpus of one's own instead of synthetic songs: its mix pairs, with inputs = "levelled" and target = "sum",
@@ -110,9 +110,10 @@ def trained_on_dataset(folder: Path, steps: int) -> tuple[MixerNetwork, MixerFac
 
 def trained_on_songs(options: argparse.Namespace) -> tuple[MixerNetwork, MixerFacts, str]:
     """Makes a corpus of synthetic songs, trains, judges: the network, what it is of, and the section of results."""
-    with tempfile.TemporaryDirectory() as place:
-        songs = corpora.write_songs(Path(place, "songs"), options.songs, options.held_out, 20.0)
-        corpus = corpora.build(songs, Path(place, "corpus"), PAIRS)
+    with tempfile.TemporaryDirectory() as passing:
+        place = (options.work or Path(passing)) / f"{options.songs} and {options.held_out}"
+        songs = corpora.write_songs(place / "songs", options.songs, options.held_out, 20.0)
+        corpus = corpora.complete_corpus(songs, place / "corpus", PAIRS)
         trained_on = PairDataset(corpus.dataset, kind="mix", split="train")
         held_out = PairDataset(corpus.dataset, kind="mix", split="test")
         mean_db = np.nanmean(true_gains_db(trained_on), axis=0)
@@ -134,6 +135,7 @@ def trained_on_songs(options: argparse.Namespace) -> tuple[MixerNetwork, MixerFa
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, judges, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, help="folder that keeps the synthetic songs, so that a run that was stopped resumes")
     parser.add_argument("--songs", type=int, default=60)
     parser.add_argument("--held-out", type=int, default=20)
     parser.add_argument("--steps", type=int, default=400)
