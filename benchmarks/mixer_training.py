@@ -15,6 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -69,12 +71,53 @@ def loss_of(mixed: Tensor, target: Tensor) -> float:
     return float(stft_loss()(fitted, target))
 
 
+class MixPairs(NamedTuple):
+    """Mix pairs of one's own: to train on, of the test songs (None if there are none to judge by: ``why``), and the names of the stems."""
+
+    train: PairDataset
+    held_out: PairDataset | None
+    names: tuple[str, ...]
+    why: str = ""
+
+
+def mix_pairs_of(folder: Path) -> MixPairs:
+    """The mix pairs of an emitted dataset by its own splits. Raises SystemExit if there is nothing in it to train on."""
+    try:
+        train = PairDataset(folder, kind="mix", split="train")
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"{folder}: {error}") from error
+    names, truth = _names_in(train, folder), true_gains_db(train)
+    if np.isnan(truth).all(axis=0).any():
+        raise SystemExit(
+            f'{folder}: its mix pairs have no gains to find; expected pairs of [pairs.mix] with inputs = "levelled" (level = "loudness", '
+            'level_over = "track", as they are if not given)'
+        )
+    try:
+        held_out = PairDataset(folder, kind="mix", split="test")
+    except ValueError:
+        return MixPairs(train, None, names, "no test songs: how well it mixes other songs is not known")
+    if _names_in(held_out, folder) != names:
+        return MixPairs(train, None, names, "the test songs have other stems: how well it mixes other songs is not known")
+    return MixPairs(train, held_out, names)
+
+
+def _names_in(data: PairDataset, folder: Path) -> tuple[str, ...]:
+    """The stems of the pairs, which must be the same in all."""
+    found = {tuple(signal.name for signal in data.pair(index).inputs) for index in range(len(data))}
+    if len(found) != 1:
+        raise SystemExit(
+            f"{folder}: expected mix pairs of the same stems in one order, got {len(found)} sets of them; name them in the corpus's "
+            'config.toml: [pairs.mix] stems = ["drums", "bass", "other", "vocals"]'
+        )
+    return next(iter(found))
+
+
 def true_gains_db(data: PairDataset) -> Array:
     """[examples, stems]: the gain that gives the mix back, from the labels; NaN for a stem that is silent."""
     found = np.full((len(data), data.num_inputs), np.nan)
     for index in range(len(data)):
         for place, signal in enumerate(data.pair(index).inputs):
-            if signal.branches and (chain := signal.branches[0].chain):
+            if signal.branches and (chain := signal.branches[0].chain) and chain[0].effect == "fader":
                 found[index, place] = -float(chain[0].settings["gain_db"])
     return found
 

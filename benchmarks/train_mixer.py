@@ -29,7 +29,7 @@ from pathlib import Path
 import corpora
 import numpy as np
 import torch
-from mixer_training import NAMES, Answer, gathered, judged, placed, songs_of, table, train_on_labels, true_gains_db
+from mixer_training import NAMES, Answer, gathered, judged, mix_pairs_of, placed, songs_of, table, train_on_labels, true_gains_db
 from results import report
 from torch import Tensor
 
@@ -70,42 +70,18 @@ def assess(data: PairDataset, network: MixerNetwork, mean_db: np.ndarray) -> lis
     return table(judged(data, answers), true_gains_db(data), songs_of(data), MEAN)
 
 
-def names_in(data: PairDataset, folder: Path) -> tuple[str, ...]:
-    """The stems of the pairs, which must be the same in all."""
-    found = {tuple(signal.name for signal in data.pair(index).inputs) for index in range(len(data))}
-    if len(found) != 1:
-        raise SystemExit(
-            f"{folder}: expected mix pairs of the same stems in one order, got {len(found)} sets of them; name them in the corpus's "
-            'config.toml: [pairs.mix] stems = ["drums", "bass", "other", "vocals"]'
-        )
-    return next(iter(found))
-
-
 def trained_on_dataset(folder: Path, steps: int) -> tuple[MixerNetwork, MixerFacts, str]:
     """Trains on the mix pairs of a dataset: the network, what it is of, and a table of how it does on the pairs of its test songs."""
-    try:
-        data = PairDataset(folder, kind="mix", split="train")
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"{folder}: {error}") from error
-    names, truth = names_in(data, folder), true_gains_db(data)
-    if np.isnan(truth).all(axis=0).any():
-        raise SystemExit(f'{folder}: its mix pairs have no gains to find; expected pairs of [pairs.mix] with inputs = "levelled"')
-    mean_db = np.nanmean(truth, axis=0)
-    network = train(data, steps, mean_db)
-    num_songs = len({data.pair(index).track_id for index in range(len(data))})
+    pairs = mix_pairs_of(folder)
+    data, mean_db = pairs.train, np.nanmean(true_gains_db(pairs.train), axis=0)
+    network, num_songs = train(data, steps, mean_db), len(set(songs_of(data)))
     facts = MixerFacts(
-        names,
+        pairs.names,
         data.sample_rate,
         data.num_frames / data.sample_rate,
         f"{len(data)} mix pairs of {num_songs} song{'s' if num_songs != 1 else ''}",
     )
-    try:
-        held_out = PairDataset(folder, kind="mix", split="test")
-    except ValueError:
-        return network, facts, "no test songs: how well it mixes other songs is not known"
-    if names_in(held_out, folder) != names:
-        return network, facts, "the test songs have other stems: how well it mixes other songs is not known"
-    return network, facts, "\n".join(assess(held_out, network, mean_db))
+    return network, facts, pairs.why if pairs.held_out is None else "\n".join(assess(pairs.held_out, network, mean_db))
 
 
 def trained_on_songs(options: argparse.Namespace) -> tuple[MixerNetwork, MixerFacts, str]:
@@ -119,8 +95,8 @@ def trained_on_songs(options: argparse.Namespace) -> tuple[MixerNetwork, MixerFa
         mean_db = np.nanmean(true_gains_db(trained_on), axis=0)
         network = train(trained_on, options.steps, mean_db)
         found = assess(held_out, network, mean_db)
-        rate, names, pairs = trained_on.sample_rate, names_in(trained_on, corpus.dataset), (len(trained_on), len(held_out))
-    facts = MixerFacts(names, rate, PAIRS["duration_s"], f"{pairs[0]} mix pairs of {options.songs} synthetic songs")
+        rate, pairs = trained_on.sample_rate, (len(trained_on), len(held_out))
+    facts = MixerFacts(NAMES, rate, PAIRS["duration_s"], f"{pairs[0]} mix pairs of {options.songs} synthetic songs")
     size = sum(one.numel() for one in network.parameters())
     lines = [
         f"{size:,} parameters, {options.steps} steps of 32 excerpts; {pairs[0]} pairs of {options.songs} songs; "

@@ -26,13 +26,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from console_training import MEAN, by_gains, by_rules
 from free_corpus import FreeSong, by_track, free_corpus, free_songs
 from free_excerpts import PARTS
 from linear_mixer import Examples, cross_validated, fitted
 from mixer_training import Answer, Judged, Material, gathered, judged, placed, songs_of, table, train_on_labels, true_gains_db
 from results import report
 from torch import Tensor
-from train_console import DATA_RATE, MEAN, by_gains, by_rules, pairs_of
+from train_console import DATA_RATE, pairs_of
 
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.mixing.mixer_network import MixerNetwork, pooled, sounding, untrained
@@ -111,7 +112,7 @@ def judged_fold(real: Real, fold: set[str], options: argparse.Namespace) -> dict
     means = {name: real.rows(~apart & (collections == name)).mean_db for name in set(collections[rows])}
     same = [judged(real.data, {SAME: partial(by_gains, means[collections[row]])}, [row])[SAME] for row in rows]
     together = Judged(np.concatenate([one.gains_db for one in same]), np.concatenate([one.losses for one in same]))
-    found = judged(real.data, {**fixed, "rule mixer": partial(by_rules, PARTS), **learnt}, rows)
+    found = judged(real.data, {**fixed, "rule mixer": partial(by_rules, PARTS, DATA_RATE), **learnt}, rows)
     return {**{name: found[name] for name in fixed}, SAME: together, **{name: found[name] for name in found if name not in fixed}}
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from label_error import Disturbance
-from mixer_training import Material, label_loss, ratio_of, rms, song_errors, train_on_labels
+from mixer_training import Material, label_loss, mix_pairs_of, ratio_of, rms, song_errors, songs_of, train_on_labels
 
+import stemwright as sw
 from stemwright.datagen.mixing.mixer_network import BANDS, untrained
 
 
@@ -53,3 +54,43 @@ def test_disturbed_labels_are_off_by_what_was_said_alike_in_all_excerpts_of_a_so
     biased = Disturbance(bias=0.5).apply(material, 0).truth.numpy()
     loudest = material.truth.numpy().max(1, keepdims=True)
     np.testing.assert_allclose(biased, (material.truth.numpy() + loudest) / 2.0, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Mix pairs of seven songs, whose loud tone is 6 dB above the soft one in the mix; two songs are kept for tests."""
+    folder, rate = tmp_path_factory.mktemp("own"), 8000
+    for number in range(7):
+        rng = np.random.default_rng(number)
+        seconds = np.arange(4 * rate) / rate
+        tones = {"low": 0.2 * np.sin(2 * np.pi * 220 * seconds), "high": 0.1 * np.sin(2 * np.pi * 1500 * seconds)}
+        stems = {name: np.stack([tone, tone]) + 1e-3 * rng.standard_normal((2, 4 * rate)) for name, tone in tones.items()}
+        for name, audio in {**stems, "mixture": sum(stems.values())}.items():
+            sw.save(folder / "songs" / f"{number}" / f"{name}.wav", audio, rate)
+    pairs = {"duration_s": 4.0, "mix": {"per_track": 2, "inputs": "levelled", "target": "sum"}, "removal": {"per_track": 0}}
+    songs = {"kind": "multitracks", "shares": {"train": 0.7, "valid": 0.0, "test": 0.3}}
+    return sw.build(folder / "songs", folder / "corpus", {"songs": songs, "pairs": pairs}).dataset
+
+
+def test_a_console_is_trained_on_a_dataset_of_ones_own_and_judged_on_its_test_songs(dataset, capsys):
+    import train_console
+
+    train_console.main(["--dataset", str(dataset), "--label-steps", "2", "--mix-steps", "1"])
+    said = capsys.readouterr().out
+    pairs = mix_pairs_of(dataset)
+    assert f"{len(pairs.train)} mix pairs of {len(set(songs_of(pairs.train)))} songs ({', '.join(pairs.names)})" in said
+    assert "Judged on" in said
+    assert set(pairs.names) == {"low", "high"}
+    assert set(songs_of(pairs.train)).isdisjoint(songs_of(pairs.held_out))
+    mean = next(line for line in said.splitlines() if line.startswith("| mean of each name"))
+    equal = next(line for line in said.splitlines() if line.startswith("| equal loudness"))
+    assert float(mean.split("|")[4]) < 0.1 < float(equal.split("|")[4])  # all songs have one balance
+
+
+def test_a_dataset_without_levels_to_find_is_refused_with_what_is_needed(dataset, tmp_path):
+    with pytest.raises(SystemExit, match="nowhere"):
+        mix_pairs_of(tmp_path / "nowhere")
+    config = {"songs": {"kind": "multitracks"}, "pairs": {"duration_s": 2.0, "mix": {"per_track": 1}, "removal": {"per_track": 0}}}
+    plain = sw.build(dataset.parent.parent / "songs", tmp_path / "plain", config).dataset
+    with pytest.raises(SystemExit, match=r'no gains to find.*inputs = "levelled"'):
+        mix_pairs_of(plain)
