@@ -8,7 +8,6 @@ Conventions
 
 from __future__ import annotations
 
-import shutil
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -48,34 +47,24 @@ def _write_song(place: Path, seed: int, duration_s: float) -> None:
 
 
 def build(songs: Path, folder: Path, pairs: dict[str, Any], section: dict[str, Any] | None = None) -> Corpus:
-    """The corpus of written songs with the pairs that a section ``[pairs]`` asks for, rendered; ``section`` is more of ``[songs]``."""
-    corpus = Corpus(folder)
-    corpus.create(check({"songs": {"folder": str(songs), "kind": "musdb18hq", **(section or {})}, "pairs": pairs}, where="benchmark"))
-    return _rendered(corpus, Workers(2))
+    """The corpus of written songs with the pairs that a section ``[pairs]`` asks for, rendered; ``section`` is more of ``[songs]``.
 
-
-def complete_corpus(songs: Path, folder: Path, pairs: dict[str, Any], section: dict[str, Any] | None = None) -> Corpus:
-    """As ``build``, unless that has been done: a file beside the folder says that it is complete; one that is not is made again."""
-    done = folder.with_name(f"{folder.name}.done")
-    if not done.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        build(songs, folder, pairs, section)
-        done.touch()
-    return Corpus(folder)
+    What a run that was stopped has finished is kept.
+    """
+    return _rendered(Corpus(folder), {"songs": {"folder": str(songs), "kind": "musdb18hq", **(section or {})}, "pairs": pairs}, Workers(2))
 
 
 def kept_corpus(songs: Path, folder: Path, pairs: dict[str, Any]) -> Corpus:
     """The corpus of listed songs with their pairs, rendered; what a run that was stopped has finished is kept."""
-    corpus = Corpus(folder)
-    if (folder / "examples.parquet").exists():
+    return _rendered(Corpus(folder), {"songs": {"folder": str(songs)}, "pairs": pairs}, Workers(1))
+
+
+def _rendered(corpus: Corpus, configuration: dict[str, Any], workers: Workers) -> Corpus:
+    """The corpus after all stages of ``stemwright build``, as far as they are to be done."""
+    if (corpus.folder / "examples.parquet").exists():
         return corpus
-    if not (folder / "config.toml").exists():
-        corpus.create(check({"songs": {"folder": str(songs)}, "pairs": pairs}, where="benchmark"))
-    return _rendered(corpus, Workers(1))
-
-
-def _rendered(corpus: Corpus, workers: Workers) -> Corpus:
-    """The corpus after all stages of ``stemwright build``."""
+    if not (corpus.folder / "config.toml").exists():
+        corpus.create(check(configuration, where="benchmark"))
     run_catalog(corpus, workers)
     run_separate(corpus)
     run_estimate(corpus, workers)

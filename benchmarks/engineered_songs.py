@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
 import numpy as np
-from corpora import complete_corpus
+from corpora import build
 from musical_levels import ROLES, Heard, hear, musical_levels
 from songs import STEMS, render_song
 
@@ -124,4 +124,4 @@ def corpus_of(work: Path, seeds: Mapping[str, range], pairs: dict[str, Any]) -> 
     """The corpus of the songs with its mix pairs, in a folder of ``work`` whose name says which songs; made unless it is complete."""
     folder = work / f"corpus {' '.join(f'{split} {numbers[0]}-{numbers[-1]}' for split, numbers in seeds.items())}"
     songs = write_songs(folder.with_name(folder.name.replace("corpus", "songs")), seeds, work / "dry")
-    return complete_corpus(songs, folder, pairs)
+    return build(songs, folder, pairs)

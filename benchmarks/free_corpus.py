@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from corpora import complete_corpus
+from corpora import build
 from free_excerpts import PARTS, middle, songs_with
 
 from stemwright.datagen.dataset.loader import PairDataset
@@ -99,7 +99,7 @@ def free_corpus(
     for song in songs:
         if not (multitracks / song.title / "mixture.wav").exists():
             _write(multitracks / song.title, song, seconds, sample_rate)
-    corpus = complete_corpus(multitracks, folder, pairs, ALL_TEST)
+    corpus = build(multitracks, folder, pairs, ALL_TEST)
     return PairDataset(corpus.dataset, kind="mix", split="test")
 
 

@@ -89,7 +89,7 @@ def trained_on_songs(options: argparse.Namespace) -> tuple[MixerNetwork, MixerFa
     with tempfile.TemporaryDirectory() as passing:
         place = (options.work or Path(passing)) / f"{options.songs} and {options.held_out}"
         songs = corpora.write_songs(place / "songs", options.songs, options.held_out, 20.0)
-        corpus = corpora.complete_corpus(songs, place / "corpus", PAIRS)
+        corpus = corpora.build(songs, place / "corpus", PAIRS)
         trained_on = PairDataset(corpus.dataset, kind="mix", split="train")
         held_out = PairDataset(corpus.dataset, kind="mix", split="test")
         mean_db = np.nanmean(true_gains_db(trained_on), axis=0)
