@@ -206,7 +206,8 @@ def assess(figures: Figures, limits: Limits | None = None) -> Assessment:
         return Assessment(
             False,
             f"the stems leave a residual of {figures.closure_db:.1f} dB against the mixture; expected at most {limits.closure_db:.1f} dB. "
-            "Are they stems of this mixture, in time with it?",
+            "Are they stems of this mixture, in time with it? Dry stems whose levels in the mixture are not known, such as the microphones "
+            "of a kit, need a higher separation.limits.closure_db",
         )
     if figures.bleed > limits.bleed:
         names = " and ".join(figures.bleed_of)

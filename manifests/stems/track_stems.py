@@ -24,8 +24,8 @@ def examined(songs: Path, mixture: AudioFile, stems: Sequence[ReferenceStem]) ->
     if found.foreign:
         names = ", ".join(found.foreign)
         raise Refused(
-            f"stem {names} is not found in the mixture: it is of another recording or another take, or it is noise. "
-            "Take the right file, or leave it out"
+            f"stem {names} is not found in the mixture: it is of another recording or another take, it is noise, or effects changed it "
+            "too much. Take the right file, or the stem as it sounds in the mixture, or leave it out"
         )
     rows = []
     for stem in stems:

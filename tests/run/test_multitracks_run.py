@@ -8,6 +8,7 @@ import pytest
 from living_corpus import stub_separator
 from typer.testing import CliRunner
 
+import stemwright as sw
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.dataset.loader import PairDataset
 from stemwright.datagen.pairs.recipes.mix import DRUM_STEMS
@@ -163,6 +164,30 @@ def test_microphones_that_a_mapping_names_are_the_inputs_of_planned_drum_pairs(t
     kick = inputs[list(DRUM_STEMS).index("kick"), 0].numpy()
     np.testing.assert_allclose(kick, (whole / np.abs(whole).max())[0, start : start + kick.size], atol=1e-4)
     assert not [problem.what for problem in check_corpus(corpus.folder, songs) if problem.level == "error"]
+
+
+def test_dry_microphones_are_mixed_to_the_released_drums_where_the_limit_of_the_residual_allows_it(tmp_path):
+    parts = {name: published.sound(number, 2 * published.RATE, channels=1) for number, name in enumerate(("kick", "snare", "hihat"))}
+    mixture = np.tanh(4.0 * sum(parts.values())) / 4.0  # what effects made of the microphones
+    for name, audio in {**parts, "mixture": mixture}.items():
+        published.write(tmp_path / "songs" / "Kit" / f"{name}.wav", audio)
+
+    def built(closure_db):
+        pairs = {"duration_s": 1.0, "mix": {"preset": "drums", "target": "released", "per_track": 1}, "removal": {"per_track": 0}}
+        settings = {
+            "separation": {"limits": {"closure_db": closure_db}},
+            "songs": {"kind": "multitracks", "shares": SPLITS},
+            "pairs": pairs,
+        }
+        return sw.build(tmp_path / "songs", tmp_path / str(closure_db), settings)
+
+    built(-60.0)
+    (refused,) = sw.read_table(tmp_path / "-60.0" / "rejected.parquet").reason
+    assert "need a higher separation.limits.closure_db" in refused
+    data = PairDataset(built(0.0).dataset, kind="mix", split="all")
+    start, target = data.pair(0).start_frame, data[0].targets[0, 0].numpy()
+    released = mixture[0, start : start + target.size] / np.abs(mixture).max()
+    np.testing.assert_allclose(target, released, atol=3e-3)  # peaks in tables are rounded to 0.01 dB
 
 
 def test_options_of_the_command_line_sum_a_multitrack(raw, tmp_path):
