@@ -15,6 +15,9 @@ What depends on what
                  does; none for bass, 6 dB less for drums. All tails together were 11 to 16 LU below the mix in 8 songs (De Man, McNally,
                  Reiss 2017, by its summary: about 14 LU).
     Each has a scatter of a normal deviate, whose size is beside it in `musical_effects`.
+    chorus       with ``chorus = 1``, levels follow the arrangement: every second section of SECTION_BARS bars is a chorus, in which stems
+                 are louder by CHORUS_DB; they rise and fall over its first and last beat. No published figure was found: the numbers are
+                 ours. Without it, as in all songs that tables rest on, levels stay as they are.
 
 Conventions
     As songs.py: stems float32 [2, T] in the order of ``songs.STEMS``, the same seed gives the same samples.
@@ -36,6 +39,7 @@ from song_voice import render_vocals
 
 Array = np.ndarray
 
+SECTION_BARS, CHORUS_DB = 4, {"drums": 1.5, "bass": 1.0, "other": 2.0, "vocals": 1.0}
 TILT, CUT, RATIO, THRESHOLD_DB, REVERB_DB, SPARSE = 2.0, -2.0, 0.4, 3.0, -16.0, 14.0
 
 
@@ -143,13 +147,21 @@ def arranged(score: Score, parts: Mapping[str, Array]) -> Arrangement:
     return Arrangement({name: "other" if name.startswith("other") else name for name in parts}, lowest)
 
 
+def chorus_share(score: Score, seed: int, sample_rate: int) -> Array:
+    """[T]: how far each sample is in a chorus, 0 to 1; whether the song begins with one is drawn."""
+    beat_s, section_s = 4 * score.step_s, SECTION_BARS * score.steps_per_bar * score.step_s
+    first = float(np.random.default_rng([seed, 81]).integers(2)) * section_s  # where a chorus begins
+    place_s = (np.arange(round(score.duration_s * sample_rate)) / sample_rate - first) % (2 * section_s)
+    return np.interp(place_s, [0.0, beat_s, section_s - beat_s, section_s], [0.0, 1.0, 1.0, 0.0])
+
+
 def render_musical_song(
-    seed: int, duration_s: float, sample_rate: int = 44_100, *, timbre: str = "synth", scatter: float = 1.0
+    seed: int, duration_s: float, sample_rate: int = 44_100, *, timbre: str = "synth", scatter: float = 1.0, chorus: float = 0.0
 ) -> dict[str, Array]:
     """Renders one song: stem name -> float32 [2, T] in the order of ``songs.STEMS``.
 
     ``timbre`` is "synth" or "soundfont", as for ``songs.render_song``; a song of one seed is another than there. ``scatter`` scales what is
-    drawn of effects, levels and pans. Raises ValueError on another timbre.
+    drawn of effects, levels and pans, ``chorus`` how much louder a chorus is. Raises ValueError on another timbre.
     """
     if timbre not in ("synth", "soundfont"):
         raise ValueError(f'timbre is "synth" or "soundfont", got {timbre!r}')
@@ -163,5 +175,8 @@ def render_musical_song(
     lines = mixed({name: parts[name] for name in parts if arrangement.roles[name] in ("other", "lead")}, settings, sample_rate)
     stems = {"drums": parts["drums"], "bass": parts["bass"], "other": sum(lines.values()), "vocals": parts["vocals"]}
     stems = mixed(stems, musical_levels(stems, sample_rate, seed, scatter=scatter), sample_rate)
+    if chorus:
+        share = chorus_share(score, seed, sample_rate)
+        stems = {name: audio * 10 ** (chorus * CHORUS_DB[name] * share / 20) for name, audio in stems.items()}
     scale = rng.uniform(0.3, 0.95) / max(float(np.abs(sum(stems.values())).max()), 1e-6)
     return {name: (audio * scale).astype(np.float32) for name, audio in stems.items()}

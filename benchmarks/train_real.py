@@ -5,8 +5,8 @@
 What is measured
     Stems of one loudness go in, the mix at the composer's levels is the target (``free_corpus``). The owners of songs are divided into
     folds; each fold is judged by mixers that were trained on the songs of all other owners, so that nobody's songs are on both sides.
-    Trained are gains and pans by the network of ``train_mixer.py``, the mean of some seeds, and by a ridge regression on features of the
-    sound (``linear_mixer.py``), whose strength is chosen with owners left out. Beside them: equal loudness, the mean of each name over
+    Trained are gains and pans by the network of ``train_mixer.py``, the mean of some seeds, with every fifth song left out of the steps to
+    choose the parameters by, and a ridge regression on features of the sound (``linear_mixer.py``), its strength with owners left out. Beside them: equal loudness, the mean of each name over
     the songs that were trained on, the same over those of the same collection, and the rule mixer.
     The mixes have no effects but the levels, so that a whole console has nothing more to learn.
     FOLDER keeps the corpus and every fold that is ready, so that a run that was stopped resumes.
@@ -56,9 +56,9 @@ class Real:
         return [song.owner for song in self.songs]
 
     def rows(self, chosen: np.ndarray) -> Material:
-        """What is heard of some examples [E]; the songs are their owners, so that those are left out together."""
+        """What is heard of some examples [E]."""
         kept = np.flatnonzero(chosen)
-        return Material(self.material.heard[kept], self.material.truth[kept], [self.owners[row] for row in kept])
+        return Material(self.material.heard[kept], self.material.truth[kept], [self.songs[row].title for row in kept])
 
 
 def folds_of(owners: Sequence[str], count: int) -> list[set[str]]:
@@ -90,13 +90,13 @@ def by_regression(examples: Examples, strength: float, network: MixerNetwork) ->
     return answer
 
 
-def trained(material: Material, options: argparse.Namespace) -> dict[str, Callable[[Tensor], Answer]]:
-    """What was trained on material: the regression, and the networks."""
+def trained(material: Material, owners: Sequence[str], options: argparse.Namespace) -> dict[str, Callable[[Tensor], Answer]]:
+    """What was trained on material: the regression, and the networks; ``owners`` [E] made the songs of the examples."""
     start = partial(untrained, torch.from_numpy(material.mean_db).float(), DATA_RATE)
     networks = [train_on_labels(start(), material, options.steps, seed, report=False) for seed in range(options.seeds)]
     examples = Examples.of(material)
-    strength, _ = cross_validated(examples, material.songs)
-    print(f"ridge {strength:g}, {len(material.songs)} examples of {len(set(material.songs))} owners", flush=True)
+    strength, _ = cross_validated(examples, owners)
+    print(f"ridge {strength:g}, {len(owners)} examples of {len(set(owners))} owners", flush=True)
     return {
         "regression on the sound": by_regression(examples, strength, start()),
         "gains and pans, trained": partial(by_networks, networks),
@@ -107,7 +107,7 @@ def judged_fold(real: Real, fold: set[str], options: argparse.Namespace) -> dict
     """Every contender on the examples of the fold's owners, in their order."""
     apart, collections = np.isin(real.owners, list(fold)), np.array([song.collection for song in real.songs])
     material = real.rows(~apart)
-    learnt, rows = trained(material, options), np.flatnonzero(apart)
+    learnt, rows = trained(material, [owner for owner in real.owners if owner not in fold], options), np.flatnonzero(apart)
     fixed = {"equal loudness": partial(by_gains, np.zeros(len(PARTS))), MEAN: partial(by_gains, material.mean_db)}
     means = {name: real.rows(~apart & (collections == name)).mean_db for name in set(collections[rows])}
     same = [judged(real.data, {SAME: partial(by_gains, means[collections[row]])}, [row])[SAME] for row in rows]

@@ -67,3 +67,11 @@ def test_song_is_the_same_for_a_seed_and_its_stems_keep_their_order():
 def test_another_timbre_is_refused():
     with pytest.raises(ValueError, match='timbre is "synth" or "soundfont"'):
         render_musical_song(1, 1.0, timbre="midi")
+
+
+def test_a_chorus_is_louder_by_what_is_said_and_nothing_else_changes():
+    plain, ridden = (render_musical_song(3, 24.0, 8000, chorus=chorus) for chorus in (0.0, 1.0))
+    for name in STEMS:
+        heard = np.abs(plain[name]) > 0.02 * np.abs(plain[name]).max()
+        gains_db = 20 * np.log10(np.abs(ridden[name][heard] / plain[name][heard]))
+        assert np.ptp(gains_db) == pytest.approx(musical_songs.CHORUS_DB[name], abs=0.05)
