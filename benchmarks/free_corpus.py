@@ -2,7 +2,7 @@
 
 Conventions
     Stems are drums, bass and other, and the mixture is their sum: the levels are those that the composer gave the instruments of a tracker
-    module, or the channels and notes of a score in MIDI, which ``game_scores.py`` renders with a sound font. Nobody mixed them by ear with
+    module, or the channels and notes of a score in MIDI, which ``game_scores.py`` renders with a sound font. No engineer mixed them with
     effects. A score without a bass has silence for it; of modules only those that have all three are taken.
     The owner of a song is its composer, of modules the package that it is from: songs that one person may have made have one owner.
 

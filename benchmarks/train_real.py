@@ -4,10 +4,10 @@
 
 What is measured
     Stems of one loudness go in, the mix at the composer's levels is the target (``free_corpus``). The owners of songs are divided into
-    folds; each fold is judged by mixers that were trained on the songs of all other owners, so that nobody's songs are on both sides.
+    folds; each fold is judged by mixers that were trained on the songs of all other owners, so that no owner is on both sides.
     Trained are gains and pans by the network of ``train_mixer.py``, the mean of some seeds, with every fifth song left out of the steps to
-    choose the parameters by, and a ridge regression on features of the sound (``linear_mixer.py``), its strength with owners left out. Beside them: equal loudness, the mean of each name over
-    the songs that were trained on, the same over those of the same collection, and the rule mixer.
+    choose the parameters by, and a ridge regression on features of the sound (``linear_mixer.py``), its strength with owners left out.
+    Beside them: equal loudness, the mean of each name over the songs trained on, that over those of the same collection, the rule mixer.
     The mixes have no effects but the levels, so that a whole console has nothing more to learn.
     FOLDER keeps the corpus and every fold that is ready, so that a run that was stopped resumes.
 
