@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from stemwright.datagen.evaluate.kept_cases import KeptCases, State, kept_cases
+from stemwright.datagen.evaluate.kept_cases import KeptCases, State, kept_cases, plain_rows
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure, Row, table
 from stemwright.datagen.evaluate.steps import OnStep, reported_to
 from stemwright.datagen.run.runner import describe_error
@@ -145,7 +145,7 @@ def _measure(todo: Sequence[Keyed], kept: KeptCases, report: OnProgress) -> dict
 def _measured(case: Case, step: OnStep) -> list[Row]:
     """The rows of a case; models are code of others, and standard output is for the result."""
     with foreign_code(), reported_to(step):
-        return list(case.measure())
+        return plain_rows(case.measure())
 
 
 def _step(said: Callable[[str, float], None], title: str, text: str, share: float) -> None:

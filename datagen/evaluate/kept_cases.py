@@ -10,17 +10,18 @@ Conventions
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from stemwright.datagen.evaluate.protocol import Row
 from stemwright.manifests.disk.locks import LockedError, locked
-from stemwright.manifests.records import Record, content_id
+from stemwright.manifests.records import Record, canonical_json, content_id
 from stemwright.manifests.table import Journal
 from stemwright.manifests.usage import UsageError
 
@@ -71,11 +72,11 @@ class KeptCases:
         self._write(key, State.UNKNOWN)
 
     def finish(self, key: str, rows: Sequence[Row]) -> None:
-        """Keeps the rows of a finished case; NaN and infinity, which JSON cannot hold, as None."""
-        self._write(key, State.FINISHED, [_finite(row) for row in rows])
+        """Keeps the rows of a finished case, which are plain (``plain_rows``)."""
+        self._write(key, State.FINISHED, rows)
 
-    def _write(self, key: str, state: State, rows: Sequence[dict[str, Any]] = ()) -> None:
-        self._journal.append(key, [KeptCase(state=state, rows=tuple(rows), checksum=_checksum(key, state, rows))])
+    def _write(self, key: str, state: State, rows: Sequence[Row] = ()) -> None:
+        self._journal.append(key, [KeptCase(state=state, rows=tuple(map(dict, rows)), checksum=_checksum(key, state, rows))])
 
 
 @contextmanager
@@ -93,9 +94,17 @@ def kept_cases(folder: Path, name: str) -> Iterator[KeptCases]:
         ) from error
 
 
-def _checksum(key: str, state: str, rows: Sequence[dict[str, Any]]) -> str:
-    return content_id({"key": key, "state": str(state), "rows": list(rows)})
+def plain_rows(rows: Iterable[Row]) -> list[Row]:
+    """Rows as JSON can hold them: NaN and infinity as None, numbers of numpy as those of Python. Raises TypeError for any other value."""
+    found = [{key: _plain(value) for key, value in row.items()} for row in rows]
+    canonical_json(found)
+    return list(found)
 
 
-def _finite(row: Row) -> dict[str, Any]:
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _checksum(key: str, state: str, rows: Sequence[Row]) -> str:
+    return content_id({"key": key, "state": str(state), "rows": [dict(row) for row in rows]})

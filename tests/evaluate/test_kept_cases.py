@@ -12,7 +12,7 @@ import pytest
 
 from stemwright.datagen.evaluate import evaluation
 from stemwright.datagen.evaluate.evaluated_songs import songs_of
-from stemwright.datagen.evaluate.kept_cases import State, kept_cases
+from stemwright.datagen.evaluate.kept_cases import State, kept_cases, plain_rows
 from stemwright.datagen.evaluate.protocol import Case, EvaluationProtocol, EvaluationRequest, Figure
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.writing import save
@@ -134,14 +134,19 @@ def test_numbers_are_kept_exactly(tmp_path):
     rng = np.random.default_rng(0)
     rows = [{"number": float(number)} for number in np.concatenate([rng.normal(size=200), np.exp(rng.normal(0, 100, 200))])]
     with kept_cases(tmp_path, "toy") as kept:
-        kept.finish(
-            "0123456789abcdef", [*rows, {"number": float("inf"), "flag": True, "whole": 2**53 + 1, "none": None, "text": "\u00e9\n"}]
-        )
+        last = {"number": float("inf"), "flag": np.bool_(True), "whole": 2**53 + 1, "none": np.float32("nan"), "text": "\u00e9\n"}
+        kept.finish("0123456789abcdef", plain_rows([*rows, last]))
     with kept_cases(tmp_path, "toy") as kept:
         assert kept.state("0123456789abcdef") == State.FINISHED
         assert kept.rows("0123456789abcdef")[:-1] == rows
         assert kept.rows("0123456789abcdef")[-1] == {"number": None, "flag": True, "whole": 2**53 + 1, "none": None, "text": "\u00e9\n"}
         assert kept.state("fedcba9876543210") == State.UNKNOWN
+
+
+def test_rows_that_json_cannot_hold_reject_that_case_alone(tmp_path):
+    found = evaluation.evaluate(toy(lambda song: [{"number": 1.0 if song != "b" else np.zeros(2)}]), EvaluationRequest(), tmp_path)
+    assert found.rejected == (("b", "unexpected TypeError: Object of type ndarray is not JSON serializable"),)
+    assert len(found.rows) == 2
 
 
 def test_a_second_evaluation_in_one_folder_is_refused_with_what_to_do(tmp_path):
