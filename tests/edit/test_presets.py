@@ -193,6 +193,23 @@ def test_the_pedalboard_script_renders_the_mix(song, folder, tmp_path):
     assert "Left out: drums: compressor." in path.read_text()
 
 
+def test_a_script_says_what_it_needs(song, folder, tmp_path):
+    pytest.importorskip("pedalboard")
+    path, _ = written(folder, tmp_path, ".py")
+    write_song_file(tmp_path / "some" / "vocals.wav", song["vocals"])
+    (tmp_path / "other").mkdir()
+    soundfile.write(tmp_path / "other" / "vocals.wav", song["vocals"].T, 48_000)
+    for arguments, message in (
+        ([folder], "expected a folder of stems and a file to write"),
+        ([tmp_path / "some", tmp_path / "out.wav"], "drums.wav: no such file; this mix needs a file of that name"),
+        ([tmp_path / "other", tmp_path / "out.wav"], "vocals.wav: expected 44100 Hz, mono or stereo, got 48000 Hz and 2 channels"),
+    ):
+        done = subprocess.run([sys.executable, path, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_a_reaper_project_is_read_back_by_another_parser(song, folder, tmp_path):
     rpp = pytest.importorskip("rpp")
     path, left_out = written(folder, tmp_path, ".rpp", lags={"bass": 441})

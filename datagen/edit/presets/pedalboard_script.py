@@ -47,8 +47,11 @@ def late(audio, frames):
 
 
 def read(path):
+    if not path.is_file():
+        sys.exit(f"{path}: no such file; this mix needs a file of that name")
     audio, rate = soundfile.read(path, always_2d=True)
-    assert rate == {sample_rate}, "the settings are for {sample_rate} Hz: " + str(path)
+    if rate != {sample_rate} or audio.shape[1] > 2:
+        sys.exit(f"{path}: expected {sample_rate} Hz, mono or stereo, got {rate} Hz and {audio.shape[1]} channels")
     return np.repeat(audio.T, 2 // audio.shape[1], axis=0) if audio.shape[1] == 1 else audio.T
 
 '''
@@ -62,6 +65,8 @@ def text(preset: Preset, files: Mapping[str, Path]) -> PresetText:
     table = "".join(f"    {(files[name].name if name in files else name + '.wav')!r}: {_called(name)},\n" for name in preset.stems)
     body = (
         f"\nSTEMS = {{\n{table}}}\n\n"
+        "if len(sys.argv) != 3:\n"
+        '    sys.exit(f"expected a folder of stems and a file to write: python {sys.argv[0]} FOLDER OUT.wav")\n'
         "folder, out = map(Path, sys.argv[1:])\n"
         "wet = [chain(read(folder / name), "
         f"{preset.sample_rate}) for name, chain in STEMS.items()]\n"
