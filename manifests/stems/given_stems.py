@@ -128,7 +128,8 @@ def closure(residual_energy: float, mixture_energy: float) -> float:
 def examine(given: GivenStems, *, undo_gains: bool = True) -> Findings:
     """Measures the stems of a mixture, and finds what mends them. Raises Refused where a file cannot be read or lasts quite another time.
 
-    ``undo_gains`` false leaves gains as they are, for dry stems, whose faders are to be found.
+    ``undo_gains`` false leaves gains as they are, for dry stems, whose faders are to be found: that these do not sum to the mixture, and
+    are at other levels and places in it, is not noted.
     """
     first = _first_pass(given)
     formats = _format_notes(given, first)
@@ -162,7 +163,7 @@ def examine(given: GivenStems, *, undo_gains: bool = True) -> Findings:
     notes = [f"all stems are {_lateness(late, given.sample_rate)}: moved into time"] if late else []
     if judged.one_gain_db:
         notes.append(f"all stems are at {-judged.one_gain_db:+.2f} dB against the mixture: undone by one gain (is it mastered?)")
-    return Findings(stems, after, before, (*notes, *_closure_notes(after, given.lossy)))
+    return Findings(stems, after, before, (*notes, *(_closure_notes(after, given.lossy) if undo_gains else ())))
 
 
 def _without(given: GivenStems, derived: Mapping[str, tuple[str, ...]], undo_gains: bool) -> Findings:
@@ -265,7 +266,7 @@ class _Judged:
                 fit_gain_db=round(_db(gains[n]), 3) if known[n] else None,
                 mending=mending[n],
                 foreign=n in self.foreign,
-                notes=tuple(self._notes(n, mending[n], gains[n] if known[n] else None, uneven[n])),
+                notes=tuple(self._notes(n, mending[n], *((gains[n] if known[n] else None, uneven[n]) if undo_gains else (None, None)))),
             )
             for n, name in enumerate(self.names)
         }

@@ -104,6 +104,7 @@ def test_stems_of_another_song_are_foreign_and_levels_of_dry_stems_stay(song):
     assert set(examine(given(mixture, other)).foreign) == set(STEM_NAMES)
     dry = examine(given(mixture, {**stems, "drums": 2 * stems["drums"]}), undo_gains=False)
     assert not dry.mending
+    assert not dry.all_notes, "dry stems are at other levels than in their mixture: that is no fault"
     assert dry.stems["drums"].fit_gain_db == pytest.approx(-6.02, abs=0.05)
 
 
