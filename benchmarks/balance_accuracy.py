@@ -9,13 +9,13 @@ Conventions
     each of the others at a gain between 0 and 0.05, which makes their correlation about five times that of the real excerpt. Part (b):
     synthetic songs and the real excerpt in stempeg, separated by the bundled model; with ``--music`` (a folder of free_music.py) also
     tracker songs, and free scores that the model was not trained on: the middle 30 s of each, separated as a whole, and 20 and 8 s of it
-    (8 s at three places); and 8 s with faders drawn from -14 to +4 dB, so that some stems are soft. Every other song of each collection
-    is for ``--fit``, the rest are measured. On multitracks of one's own, and with any separator: ``stemwright evaluate
-    balance``, which measures the errors by the same code (stemwright.datagen.evaluate.level_errors).
-    Songs of TRAIN_SEEDS fitted the constants in level_estimators.py (``--fit`` prints them); songs of TEST_SEEDS are measured. Intervals of
-    the bundled model are fitted with equal weights of synthetic and of free songs: its errors on synthetic songs, which are like those that
-    it was trained on, are smaller, and intervals by which each stem counted the same, mostly of synthetic songs, contained two thirds of
-    the true levels of free songs, whatever the length. No free song has vocals.
+    (8 s at three places); and 8 s with faders drawn from -14 to +4 dB, so that some stems are soft. On multitracks of one's own, and with
+    any separator: ``stemwright evaluate balance``, which measures the errors by the same code (stemwright.datagen.evaluate.level_errors).
+    Songs of TRAIN_SEEDS fitted the constants in level_estimators.py (``--fit`` prints them), for intervals of the bundled model also every
+    other tracker song; songs of TEST_SEEDS, the other tracker songs and the scores are measured. The synthetic songs and the scores are
+    like what the model was trained on, tracker songs are not: its errors there are larger, whatever the length of the excerpt, and few
+    exceed the true level, since it finds vocals in songs that have none. So each end of its interval is the wider of two: one that fits
+    synthetic and tracker songs with equal weights, and one that fits tracker songs alone.
 
 References
     Ward, Wierstorf, Mason, Plumbley, Hummersone 2017 (the quantity; 1.2 LU RMSE for the best of twelve systems on 100 mixes).
@@ -266,7 +266,8 @@ def main() -> None:
     frame = pandas.DataFrame(rows)
     if args.fit:
         made = frame["condition"].str.startswith("synthetic").to_numpy()
-        print(fit(frame, calibration, equal_weights(frame, (made, ~made)) if part == "bundled" and args.music else np.ones(len(frame))))
+        materials = [(made, ~made), (~made,)] if part == "bundled" and args.music else [(np.ones(len(frame), dtype=bool),)]
+        print(fit(frame, calibration, [equal_weights(frame, groups) for groups in materials]))
         return
     body = report(frame, calibration)
     print(body)

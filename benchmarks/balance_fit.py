@@ -42,12 +42,10 @@ def _windows(frame: pandas.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def equal_weights(frame: pandas.DataFrame, groups: Sequence[np.ndarray]) -> np.ndarray:
-    """Weights of rows by which every song counts the same within its group, and every group the same; groups are masks [N]."""
-    per_song = frame.groupby("song")["song"].transform("size").to_numpy()
-    weight = 1.0 / per_song
-    for group in groups:
-        weight[group] /= weight[group].sum()
-    return weight
+    """Weights of rows by which every song counts the same within its group, and every group the same; groups are masks [N]. Rows of none
+    of them do not count."""
+    per_song = 1.0 / frame.groupby("song")["song"].transform("size").to_numpy()
+    return np.sum([np.where(group, per_song, 0.0) / per_song[group].sum() for group in groups], axis=0)
 
 
 def pinball(excess: np.ndarray, weight: np.ndarray) -> float:
@@ -70,8 +68,13 @@ def fit_margin(excess: np.ndarray, gap: np.ndarray, weight: np.ndarray | None = 
     return min(candidates, key=lambda margin: pinball(excess - margin.at(gap), weight))
 
 
-def fit(frame: pandas.DataFrame, kind: Calibration, of_margins: np.ndarray) -> Calibration:
-    """Fits the constants of a kind of stems: the correction by least squares, then the margins, by weights of the rows [N].
+def widest(excess: np.ndarray, gap: np.ndarray, weights: Sequence[np.ndarray]) -> Margin:
+    """Of the margins that fit by each of these weights [N] the one that is wider on average."""
+    return max((fit_margin(excess, gap, weight) for weight in weights), key=lambda margin: float(np.mean(margin.at(gap))))
+
+
+def fit(frame: pandas.DataFrame, kind: Calibration, of_margins: Sequence[np.ndarray]) -> Calibration:
+    """Fits the constants of a kind of stems: the correction by least squares, then the margins, the wider of those by weights of rows [N].
 
     For the correction uncorrelated songs count twice: real multitracks are nearer to them.
     """
@@ -91,14 +94,14 @@ def fit(frame: pandas.DataFrame, kind: Calibration, of_margins: np.ndarray) -> C
     found = at(np.round(best, 3))
     point, gap = point_between(naive, cross, found), np.abs(cross - naive)
     (window_truth, window_naive, window_cross), of_row = _windows(frame)
-    of_windows = (of_margins / np.bincount(of_row, minlength=len(frame)).clip(1))[of_row]
+    of_windows = [(weight / np.bincount(of_row, minlength=len(frame)).clip(1))[of_row] for weight in of_margins]
     window_point, window_gap = point_between(window_naive, window_cross, found), np.abs(window_cross - window_naive)
     return replace(
         kind,
         correction_lu=round(float(found.correction_lu), 3),
         gap_lu=round(float(found.gap_lu), 3),
-        low=fit_margin(point - truth, gap, of_margins),
-        high=fit_margin(truth - point, gap, of_margins),
-        window_low=fit_margin(window_point - window_truth, window_gap, of_windows),
-        window_high=fit_margin(window_truth - window_point, window_gap, of_windows),
+        low=widest(point - truth, gap, of_margins),
+        high=widest(truth - point, gap, of_margins),
+        window_low=widest(window_point - window_truth, window_gap, of_windows),
+        window_high=widest(window_truth - window_point, window_gap, of_windows),
     )

@@ -94,13 +94,13 @@ def rows_of(name: str, condition: str, stems: Stems, estimates: Stems, calibrati
 
 
 def free_songs(music: Path, *, fitting: bool) -> Iterator[tuple[str, Path]]:
-    """Songs that have drums, bass and other, and that the bundled model was not trained on, with the name of their collection: every other
-    one for fitting, the rest to be measured."""
+    """Songs that have drums, bass and other, and that the bundled model was not trained on, with a name for their collection: every other
+    tracker song for fitting; the rest, and scores, to be measured."""
     from bundled_pool import HELD_OUT
 
-    for collection, label in (("modules", "tracker songs"), ("scores", "free scores")):
-        places = [place for place in songs_with(music, collection) if collection == "modules" or place.name in HELD_OUT]
-        yield from ((label, place) for place in places[int(not fitting) :: 2])
+    yield from (("tracker songs", place) for place in songs_with(music, "modules")[int(not fitting) :: 2])
+    if not fitting:
+        yield from (("free scores", place) for place in songs_with(music, "scores") if place.name in HELD_OUT)
 
 
 def free_rows(label: str, place: Path, separate: Callable[[np.ndarray], Stems]) -> list[dict]:
