@@ -11,7 +11,8 @@ from scipy.interpolate import CubicSpline
 
 import stemwright as sw
 from stemwright.datagen.inverse.clipping.conditional_mean import Clipped, conditional_mean
-from stemwright.datagen.inverse.clipping.declipping import _in_phases, frame_lengths, level_and_scatter
+from stemwright.datagen.inverse.clipping.declipping import frame_lengths, level_and_scatter
+from stemwright.datagen.inverse.clipping.frame_estimates import long_frames
 from stemwright.manifests.usage import UsageError
 
 RATE = 8000
@@ -214,4 +215,4 @@ def test_a_clipped_tone_is_estimated_in_every_phase_of_fewer_samples() -> None:
     tone = np.sin(0.01 * np.arange(8000))
     clipped = tone.clip(-0.8, 0.8)
     block = Clipped(clipped, (np.sign(tone) * (np.abs(tone) > 0.8)).astype(np.int8), np.full(8000, 0.8))
-    assert np.abs(_in_phases(block, 4096) - tone)[1000:-1000].max() < 0.05
+    assert np.abs(long_frames(block, 4096, 8) - tone)[1000:-1000].max() < 0.05

@@ -7,12 +7,8 @@ Conventions
     ``audio`` is [C, T]; every channel is restored by itself. Clipping at the same ceilings again gives the input. Samples beyond a ceiling
     are not clipped by it, and stay. Where sound was coded after it was clipped (MP3, AAC, OGG), clipped samples scatter around the ceiling:
     those within the scatter are estimated, and the others stay.
-    Where runs of clipped samples are long (basses, sustained drums), frames of an affordable length have too few samples between them, and
-    estimates can be far too high. A second estimate is made in frames of four times the length; the result is the lower of both, mixed with
-    the expansion, whose peaks are low: the more of it, the more the two disagree or the more of the sound is clipped. Chosen on 18 excerpts
-    of 0.6 s with long runs; for five synthetic basses that were not among them the gain rose from -7.8, -4.3, -1.8, 0.0 and 0.8 dB to 3.3,
-    7.0, 5.2, 7.2 and 5.5 dB; three of these are up to 1.2 dB below the expansion. A second of which most samples are clipped takes up to
-    10 s of processor time.
+    Where runs of clipped samples are long (basses, sustained drums), an estimate can be far too high; how far it is trusted is tried on the
+    samples just below the ceiling (``...clipping.long_runs``).
     Blocks of 1.5 s without a clipped sample are skipped; what is needed besides the result does not grow with the length.
 
 References
@@ -35,11 +31,12 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 
-from stemwright.datagen.inverse.clipping.conditional_mean import Clipped, conditional_mean, work
+from stemwright.datagen.inverse.clipping.conditional_mean import Clipped
 from stemwright.datagen.inverse.clipping.detect import detect_clipping
 from stemwright.datagen.inverse.clipping.expansion import expand
+from stemwright.datagen.inverse.clipping.frame_estimates import direct_estimate, mean_run, within
+from stemwright.datagen.inverse.clipping.long_runs import LONG_S, restore_long_runs
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.usage import UsageError
 
@@ -53,13 +50,6 @@ SCATTER = 0.1  # of the ceiling: what coding moves a clipped sample by at most
 BLOCK_S = 1.5
 READ = 2**20  # samples that are looked at together
 FRAME_S = 0.0232  # 1024 samples at 44.1 kHz, the best single length for most signals
-MOST_WORK = (np.inf, 2e5, 2e5, 6e4)  # multiplications for each sample and round, of each length: where frames need more, they are not used
-LONG_S = 9e-4  # mean length of runs of clipped samples from which an estimate may be far too high
-MOST_IN_PHASES, MOST_PARTS = 8e4, 16  # multiplications for each sample and round; parts into which a block is split
-NEAR_S = 0.05
-DISAGREEING = (0.25, 0.5), (1.0, 0.3)  # difference of two estimates over their height beyond the ceiling -> their share in the result
-CROWDED = (0.55, 0.7, 0.9), (1.0, 0.3, 0.1)  # clipped part of the samples within NEAR_S / 2 of clipped ones -> their share, at most
-MOST = 8.0  # times the ceiling: the largest estimate
 
 
 def declip(
@@ -146,6 +136,10 @@ class Edges:
         """What the magnitude of clipped samples [T] is at least."""
         return np.minimum(np.abs(samples), np.where(samples > 0.0, self.ceiling_high, -self.ceiling_low))
 
+    def scaled(self, factor: float) -> Edges:
+        """Those of samples that were clipped at so many times the ceilings."""
+        return Edges(factor * self.ceiling_low, factor * self.ceiling_high)
+
 
 def _gaussian(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task) -> Array:
     """The part of a channel [T] that a task names, its clipped samples estimated in frames of several lengths."""
@@ -153,62 +147,14 @@ def _gaussian(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task
     margin = 2 * lengths[-1]
     start = max(0, task.start - margin)
     around = samples[start : task.stop + margin].astype(np.float64)
+    inside = slice(task.start - start, task.stop - start)
     signs, bounds = edges.signs(around), edges.bounds(around)
     if not (signs == 0).any():
-        return around[task.start - start : task.stop - start]  # no sample is known: nothing to estimate from
+        return around[inside]  # no sample is known: nothing to estimate from
     block = Clipped(around, signs, bounds)
-    estimates: list[Array] = []
-    chosen = _affordable(block, lengths)
-    for length in chosen:
-        estimates.append(_within(block, conditional_mean(block, length, estimates[-1] if estimates else None)))
-    averaged = estimates if chosen[0] > lengths[0] else estimates[-1:]  # the shortest are good for drums only
-    found = _within(block, np.mean(averaged, axis=0))
-    if _mean_run(signs) >= LONG_S * sample_rate:
-        estimates += [found, _in_phases(block, lengths[-1])]
-        found = _within(block, _cautious(block, sample_rate, estimates[-2:], _expanded(block, sample_rate, edges)))
-    return found[task.start - start : task.stop - start]  # a mean of equal numbers is rounded
-
-
-def _mean_run(signs: NDArray[np.int8]) -> float:
-    """The length of the run of clipped samples that a clipped sample is in: the mean over clipped samples."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], signs, [0]])))
-    lengths = np.diff(edges)[signs[edges[:-1]] != 0] if len(edges) else np.zeros(0)
-    return float((lengths.astype(np.float64) ** 2).sum() / max(lengths.sum(), 1))
-
-
-def _in_phases(block: Clipped, length: int) -> Array:
-    """An estimate in frames of so many samples: where these are too costly, of every 2nd, 4th, 8th or 16th sample, each part by itself.
-
-    Clipping acts on single samples, so each part is a clipped signal as well; what is above its band is aliased, and as sparse as before.
-    """
-    cost, parts = work(block, length), 1
-    while parts < MOST_PARTS and cost / parts**2 > MOST_IN_PHASES * len(block.samples):
-        parts *= 2
-    found = block.samples.copy()
-    for first in range(parts):
-        part = Clipped(block.samples[first::parts], block.signs[first::parts], block.bounds[first::parts])
-        if part.signs.any() and not part.signs.all():
-            found[first::parts] = conditional_mean(part, length // parts)
-    return _within(block, found)
-
-
-def _cautious(block: Clipped, sample_rate: int, estimates: Sequence[Array], expanded: Array) -> Array:
-    """The lower of two estimates, mixed with more of the expansion the more they disagree or the more of the sound is clipped."""
-    clipped = block.signs != 0
-    one, other = (np.abs(each) - block.bounds for each in estimates)
-    height = float(one[clipped] @ one[clipped])
-    apart = math.sqrt(float(np.square(one - other)[clipped].sum()) / height) if height > 0.0 else 0.0
-    near = uniform_filter1d(clipped.astype(np.float64), max(1, round(NEAR_S * sample_rate)))
-    share = min(np.interp(apart, *DISAGREEING), np.interp(near[clipped].mean(), *CROWDED))
-    lower = block.signs * (block.bounds + np.minimum(one, other))
-    return np.asarray(share * lower + (1.0 - share) * expanded)
-
-
-def _affordable(block: Clipped, lengths: Sequence[int]) -> list[int]:
-    """The lengths of frames in which a block can be estimated in a time that is not too long; the shortest only where others are few."""
-    limits = zip(lengths, MOST_WORK, strict=True)
-    within = [length for length, most in limits if most == np.inf or work(block, length) <= most * len(block.samples)]
-    return within[1:] if len(within) > 2 else within
+    if mean_run(signs) >= LONG_S * sample_rate:
+        return restore_long_runs(block, sample_rate, lengths, lambda part, scale: _expanded(part, sample_rate, edges.scaled(scale)))[inside]
+    return direct_estimate(block, lengths)[inside]
 
 
 def _expansion(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task) -> Array:
@@ -217,7 +163,7 @@ def _expansion(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Tas
     start = max(0, task.start - margin)
     around = samples[start : task.stop].astype(np.float64)
     block = Clipped(around, edges.signs(around), edges.bounds(around))
-    return _within(block, _expanded(block, sample_rate, edges))[task.start - start :]
+    return within(block, _expanded(block, sample_rate, edges))[task.start - start :]
 
 
 def _expanded(block: Clipped, sample_rate: int, edges: Edges) -> Array:
@@ -227,12 +173,6 @@ def _expanded(block: Clipped, sample_rate: int, edges: Edges) -> Array:
         if ceiling > 0.0 and (block.signs == sign).any():
             estimate[block.signs == sign] = expand(block.samples, sample_rate, ceiling)[block.signs == sign]
     return estimate
-
-
-def _within(block: Clipped, estimate: Array) -> Array:
-    """The block with its clipped samples from an estimate, brought to their bounds."""
-    heights = np.clip(block.signs * np.nan_to_num(estimate), block.bounds, MOST * block.bounds)
-    return np.where(block.signs == 0, block.samples, block.signs * heights)
 
 
 def frame_lengths(sample_rate: int) -> list[int]:
