@@ -200,7 +200,7 @@ def bass(drive: float, second: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("drive", "second", "least_db"), [(1.5, 0.0, 2.5), (1.5, 0.4, -0.5), (3.0, 0.0, 0.5), (6.0, 0.0, -2.0), (6.0, 0.4, -4.0)]
+    ("drive", "second", "least_db"), [(1.5, 0.0, 3.0), (1.5, 0.4, 1.0), (3.0, 0.0, 3.0), (6.0, 0.0, 1.0), (6.0, 0.4, 1.0)]
 )
 def test_basses_are_not_extrapolated_far_beyond_their_ceiling(drive: float, second: float, least_db: float) -> None:
     """Flat tops cannot be distinguished from lost ones: without caution the last three become 10 to 18 dB worse, a cubic spline as much."""
@@ -215,4 +215,4 @@ def test_a_clipped_tone_is_estimated_in_every_phase_of_fewer_samples() -> None:
     tone = np.sin(0.01 * np.arange(8000))
     clipped = tone.clip(-0.8, 0.8)
     block = Clipped(clipped, (np.sign(tone) * (np.abs(tone) > 0.8)).astype(np.int8), np.full(8000, 0.8))
-    assert np.abs(long_frames(block, 4096, 8) - tone)[1000:-1000].max() < 0.05
+    assert np.abs(long_frames(block, 4096, 8e4) - tone)[1000:-1000].max() < 0.05

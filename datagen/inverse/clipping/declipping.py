@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from stemwright.datagen.inverse.clipping.conditional_mean import Clipped
 from stemwright.datagen.inverse.clipping.detect import detect_clipping
 from stemwright.datagen.inverse.clipping.expansion import expand
-from stemwright.datagen.inverse.clipping.frame_estimates import direct_estimate, mean_run, within
+from stemwright.datagen.inverse.clipping.frame_estimates import MOST_WORK, direct_estimate, mean_run, within
 from stemwright.datagen.inverse.clipping.long_runs import LONG_S, restore_long_runs
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.usage import UsageError
@@ -154,7 +154,7 @@ def _gaussian(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task
     block = Clipped(around, signs, bounds)
     if mean_run(signs) >= LONG_S * sample_rate:
         return restore_long_runs(block, sample_rate, lengths, lambda part, scale: _expanded(part, sample_rate, edges.scaled(scale)))[inside]
-    return direct_estimate(block, lengths)[inside]
+    return direct_estimate(block, lengths, MOST_WORK)[inside]
 
 
 def _expansion(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task) -> Array:

@@ -20,33 +20,46 @@ from stemwright.datagen.inverse.clipping.conditional_mean import Clipped, condit
 
 Array = NDArray[np.float64]
 MOST_WORK = (np.inf, 2e5, 2e5, 6e4)  # multiplications for each sample and round, of each length: where frames need more, they are not used
-MOST_IN_PARTS, MOST_PARTS = 8e4, 16
+MOST_PARTS = 32
 MOST = 8.0  # times the ceiling: the largest estimate
 
 
-def direct_estimate(block: Clipped, lengths: Sequence[int]) -> Array:
+def direct_estimate(block: Clipped, lengths: Sequence[int], most: Sequence[float]) -> Array:
     """The block [T] with its clipped samples estimated in frames of those lengths that are affordable: their average."""
     estimates: list[Array] = []
-    chosen = affordable(block, lengths)
+    chosen = affordable(block, lengths, most)
     for length in chosen:
         estimates.append(within(block, conditional_mean(block, length, estimates[-1] if estimates else None)))
     averaged = estimates if chosen[0] > lengths[0] else estimates[-1:]  # the shortest are good for drums only
     return within(block, np.mean(averaged, axis=0))  # a mean of equal numbers is rounded
 
 
-def affordable(block: Clipped, lengths: Sequence[int]) -> list[int]:
+def affordable(block: Clipped, lengths: Sequence[int], most: Sequence[float]) -> list[int]:
     """The lengths of frames in which a block can be estimated in a time that is not too long; the shortest only where others are few."""
-    limits = zip(lengths, MOST_WORK, strict=True)
-    found = [length for length, most in limits if most == np.inf or work(block, length) <= most * len(block.samples)]
+    limits = zip(lengths, most, strict=True)
+    found = [length for length, limit in limits if limit == np.inf or work(block, length) <= limit * len(block.samples)]
     return found[1:] if len(found) > 2 else found
 
 
-def long_frames(block: Clipped, length: int, parts: int) -> Array:
-    """An estimate in frames of so many samples, in so many parts, or more where these are too costly."""
-    cost = work(block, length)
-    while parts < MOST_PARTS and cost / parts**2 > MOST_IN_PARTS * len(block.samples):
-        parts *= 2
+def direct_in_parts(block: Clipped, lengths: Sequence[int], most_work: float) -> Array:
+    """The estimate in several lengths, in as many parts as make frames of the second one affordable."""
+    parts = needed_parts(block, lengths[1], min(MOST_PARTS, lengths[0] // 16), most_work)  # frames have 16 samples at least
+    most = [np.inf, *np.minimum(most_work, MOST_WORK[1:])]
+    return within(block, in_parts(block, parts, lambda part: direct_estimate(part, [length // parts for length in lengths], most)))
+
+
+def long_frames(block: Clipped, length: int, most_work: float) -> Array:
+    """An estimate in frames of so many samples, in as many parts as make it affordable."""
+    parts = needed_parts(block, length, min(MOST_PARTS, length // 64), most_work)
     return within(block, in_parts(block, parts, lambda part: conditional_mean(part, length // parts)))
+
+
+def needed_parts(block: Clipped, length: int, most_parts: int, most_work: float) -> int:
+    """The number of parts, a power of two, in which frames of so many samples need no more work than is given."""
+    cost, parts = work(block, length), 1
+    while parts < most_parts and cost / parts**2 > most_work * len(block.samples):
+        parts *= 2
+    return parts
 
 
 def in_parts(block: Clipped, parts: int, estimate: Callable[[Clipped], Array]) -> Array:
