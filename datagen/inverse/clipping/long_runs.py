@@ -132,7 +132,7 @@ def _overshot(block: Clipped, again: Clipped, heights: Array) -> float:
     estimate is too high on average, since they are chosen for being low.
     """
     high = (again.signs != 0) & (heights > 2.0 * (1.0 / LOWER - 1.0) * again.bounds)
-    return float(np.count_nonzero(high & (block.signs == 0)) / max(np.count_nonzero(high), 1))
+    return int(np.count_nonzero(high & (block.signs == 0))) / max(int(np.count_nonzero(high)), 1)
 
 
 def _agreement(block: Clipped, one: Array, other: Array) -> float:
