@@ -127,8 +127,8 @@ def _ended(song: mido.MidiFile) -> mido.MidiFile:
     return song
 
 
-def played(score: bytes, font: Path = FONT, sample_rate: int = RATE) -> Array:
-    """A score through the ``fluidsynth`` program and a sound font: float64 [T, 2].
+def played(score: bytes, font: Path = FONT, sample_rate: int = RATE, *, dry: bool = False) -> Array:
+    """A score through the ``fluidsynth`` program and a sound font: float64 [T, 2]; ``dry``: without the player's reverb and chorus.
 
     Raises PackageError if the program or the sound font is not there, or fails.
     """
@@ -137,7 +137,7 @@ def played(score: bytes, font: Path = FONT, sample_rate: int = RATE) -> Array:
     with tempfile.TemporaryDirectory() as folder:
         song, sound = Path(folder) / "a.mid", Path(folder) / "a.raw"
         song.write_bytes(_saved(_ended(parsed(score))))
-        options = f"-niq -g 0.4 -r {sample_rate} -T raw -O float -F".split()
+        options = f"-niq -g 0.4 -r {sample_rate} -T raw -O float {'-R 0 -C 0 ' * dry}-F".split()
         try:
             done = subprocess.run(["fluidsynth", *options, sound, font, song], check=False, capture_output=True, text=True)
         except FileNotFoundError as error:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.inverse.blind.profile import Profile, StemProfile
 
 HIGHEST_RATE, USUAL_RATE = 48_000, 44_100
+MEASURES = {"room": "reverberation time (s)"}  # of effects without trials on the songs of a profile
 FILLED = 0.8  # share of the songs of a profile that reach a frequency
 
 
@@ -154,7 +155,7 @@ def estimate_stem(stem: Audio, sample_rate: int, name: str, profile: Profile) ->
     rows = []
     for effect, answer in found.items():
         known = trials[effect]
-        typical, measure = (known.typical, f"{known.quantity} ({known.unit})") if known else (None, "")
+        typical, measure = (known.typical, f"{known.quantity} ({known.unit})") if known else (None, MEASURES.get(effect, ""))
         rows.append(EffectAnswer(name, effect, answer, typical, own.songs, measure))
     return rows
 

@@ -74,7 +74,12 @@ def _draw(axes: Axes, rows: Sequence[EffectAnswer], stems: Sequence[str], palett
     axes.margins(x=0.16)
     if axes.dataLim.x0 >= 0.0:
         axes.set_xlim(left=0.0)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    if len(empty) < len(rows) or any(row.typical for row in rows):
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    else:
+        axes.set_xticks([])  # nothing to read off
+    plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.8}
     for place in empty:
-        axes.text(0.99, place, "no estimate", transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=8, color="0.5")
+        across = axes.get_yaxis_transform()
+        axes.text(0.99, place, "no estimate", transform=across, ha="right", va="center", fontsize=8, color="0.4", bbox=plate, zorder=5)
     axes.set_xlabel(max((row.label for row in rows), key=len))

@@ -44,6 +44,7 @@ def test_the_stems_of_a_song_get_a_row_for_each_effect_as_table_json_csv_and_pic
     assert ended.exit_code == 0, ended.output
     assert max(len(line) for line in ended.stdout.splitlines() if "│" in line) <= 80
     assert "mean response (dB)" in ended.stdout
+    assert "room: reverberation time (s)" in ended.stdout
     found = json.loads(invoke(place / "song", "--profile", place / "profile.parquet", "--json").stdout)  # the mixture beside its stems
     assert found["profile"] == Profile.load(place / "profile.parquet").id
     rows = {(row["stem"], row["effect"]): row for row in found["estimates"]}

@@ -8,8 +8,8 @@ Conventions
     for compressed. Otherwise the interval begins at 0, and there are no settings.
     An estimate is reported where leave-one-out estimates of that uncertainty were within the tolerance on average (plus a standard
     error; the tolerance holds at ``COMPRESSED_DB`` and grows with the reduction, or only small ones would be reported); and where
-    compression was found: by how much is then uncertain, and the interval wide, as it is for most basses. Its lower end can be 0: that
-    there is compression is said by the comparison with untouched songs.
+    compression was found: by how much is then uncertain, and the interval wide, as it is for most basses. Its lower end is never 0,
+    which the comparison with untouched songs excludes.
     Interval and confidence are by the errors of songs of the profile, left out, that would have been answered
     (``stemwright.datagen.inverse.blind.conformal``), and wider since compressors of other people are not those simulated (``OTHERS``).
 
@@ -41,6 +41,7 @@ COMPRESSED_DB = 5.0  # gain reduction at which the tolerance holds when trust is
 # Errors on compressors of other people against those on simulated ones. Chosen on tracker songs, compressed by pedalboard, ffmpeg and a
 # compressor of a textbook, with profiles of 4 to 16 of them; not on the scores that benchmarks/blind_profiles.py has beside them.
 OTHERS = 1.2
+LEAST_DB = 0.1  # lower end of the interval of what was found: as little as is shown
 REDUCTION = "mean gain reduction"
 DERIVED = ("threshold_db", "ratio", "detector", "attack_ms", "release_ms")
 
@@ -82,7 +83,7 @@ def estimate_compressor(stem: torch.Tensor, sample_rate: int, profile: StemProfi
     if not (found or is_trusted):
         return Blind(None, reason=_distrust(answer.expected_error if trust.allowed > 0.0 else None))
     low, high = (max(end, 0.0) for end in answer.interval(trust.scores))
-    quantity = Quantity(REDUCTION, max(answer.value, 0.0), low if found else 0.0, high)
+    quantity = Quantity(REDUCTION, max(answer.value, 0.0), max(low, LEAST_DB) if found else 0.0, high)
     confidence = round(answer.confidence(TOLERANCE["compressor"], trust.scores), 4)
     if not found:
         return Blind(None, confidence, quantity, f"no compression found: a mean gain reduction of 0 to {high:.1f} dB fits the stem")
