@@ -12,7 +12,8 @@ for tests only. No profile is needed: a reverberation time is a fact about a sou
 Conventions
     A stem is float [C, T]. The answer is about its loudest 30 s, of whatever reverberation is heard: that of the recording counts as well
     as one that was added. Where most sounds decay slowly by themselves (a pad, a sustained bass), there is little to go by, and the answer
-    is an abstention, as for nearly all pads and basses of real songs (``benchmarks/blind_room_instruments.py``). Where the ratio is above ``DRY_DB`` no reverberation is found, which is an answer of its own: ``is_dry``.
+    is an abstention, as for nearly all pads and basses of real songs (``benchmarks/blind_room_instruments.py``). Where the ratio is above
+    ``DRY_DB`` no reverberation is found, which is an answer of its own: ``is_dry``.
     Sample rates below 16 kHz lack bands that the network needs.
 
 References
@@ -49,9 +50,9 @@ TIMES = np.log2(0.1) + OCTAVES * np.arange(27)  # edges: 0.1 to 3.7 s
 RATIO_STEP_DB = 2.0
 RATIOS = -8.0 + RATIO_STEP_DB * np.arange(22)  # edges in dB: to 32, and a last bin for no reverberation
 TOLERANCE = 0.25  # of the time, relative
-# Learnt from synthetic songs, the distribution of the time is too narrow for real sounds: of the channels, drums and basses of tracker songs,
-# in boxes of pyroomacoustics and measured rooms, 59 % of the 80 % intervals contained the time. Its probabilities are raised to this power
-# and divided by their sum, for which 75 % do, and the confidence is the share that is right (``benchmarks/blind_room_instruments.py``).
+# Learnt from synthetic songs, the distribution of the time is too narrow for real sounds. Its probabilities are raised to this power and
+# divided by their sum. Chosen on channels, drums and basses of tracker songs in rooms of others (``benchmarks/blind_room_instruments.py``);
+# for synthetic songs intervals are now too wide.
 TEMPER = 0.6
 LEAST_CONFIDENCE = 0.4
 DRY_DB = 22.0
