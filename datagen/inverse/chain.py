@@ -30,6 +30,7 @@ from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
 from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db, searched, unknowns
 from stemwright.datagen.inverse.known_dry.chain_start import again, start
 from stemwright.datagen.inverse.known_dry.shared_level import level_searches, shares_level
+from stemwright.manifests.progress import OnProgress
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,7 @@ NEAR_DB = -40.0
 HOPELESS_DB = -10.0  # residual above which the response is too inaccurate to find a level
 LOST_DB = -30.0  # residual above which a compressor may be in a local minimum
 SETTLING = 12  # steps of a chain with fewer bands
+TURNS = 4
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
 
 
@@ -58,11 +60,13 @@ def fit_chain(
     *,
     any_order: bool = False,
     model_errors: Mapping[str, float] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> FittedChain:
     """The settings with which the named effects, in their order, turn dry into wet.
 
     ``wet`` and ``dry`` are float [C, T], numpy or torch, of one shape. ``chain`` names the effects, first to last. ``any_order`` tries
-    every order of up to four effects on a short excerpt and continues with the one of least residual. Returns a ``FittedChain``: pairs of
+    every order of up to four effects on a short excerpt and continues with the one of least residual. ``on_progress`` is called with
+    (done, total, what) after every search; a search that ends early leaves out steps. Returns a ``FittedChain``: pairs of
     name and settings that ``apply_chain`` takes, with ``error_db`` (the residual's energy relative to that of wet), ``confidence`` of each
     setting (the probability that it is within its tolerance), and what was pruned since it did not help. ``model_errors`` adds to the
     standard errors what is known of errors beside noise: a standard deviation by name ("compressor.ratio"), in parts of the range; without
@@ -85,9 +89,12 @@ def fit_chain(
     wet, dry = wet[:, :limit], dry[:, :limit]
     if any_order:
         names = _best_order(wet, dry, sample_rate, names)
-    uses, errors = _searched(wet, dry, sample_rate, names)
+    report = _Steps(on_progress, 2 * TURNS + 2)
+    uses, errors = _searched(wet, dry, sample_rate, names, report=report)
+    report("pruning", 2 * TURNS)
     kept, pruned = _pruned(wet, dry, sample_rate, uses)
     kept = _with_fewest_bands(wet, dry, sample_rate, kept)
+    report("confidence", 2 * TURNS + 1)
     error_db = residual_db(wet, dry, sample_rate, kept)
     model = model_errors or {}
     if error_db > UNRELATED_DB and not any("late" in EFFECTS[name].TRAITS for name in names):
@@ -151,18 +158,35 @@ def _best_order(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: l
     return min(orders.values(), key=left_db)
 
 
-def _searched(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str], *, turns: int = 4) -> tuple[list[Use], Errors]:
+class _Steps:
+    """Reports the steps of a fit by their numbers."""
+
+    def __init__(self, on_progress: OnProgress | None = None, total: int = 0) -> None:
+        self.on_progress, self.total = on_progress, total
+
+    def __call__(self, what: str, done: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(done, self.total, what)
+
+
+def _searched(
+    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequence[str], *, turns: int = TURNS, report: _Steps | None = None
+) -> tuple[list[Use], Errors]:
     """Effect by effect and all together, in turns, until the waveform is explained or the residual stops falling.
 
     Returns the chain, and the standard error of each setting as a part of its range.
     """
+    report = report or _Steps()
+    report("start", 0)
     best = start(wet, dry, sample_rate, names)
     best_db = residual_db(wet, dry, sample_rate, best)
     errors: Errors = {}
     shared = shares_level(names)
     for turn in range(turns):
+        report("effect by effect", 2 * turn)
         uses = again(wet, dry, sample_rate, best, starts=1 + turn if best_db > LOST_DB else 0)
         uses = min((uses, best), key=lambda found: residual_db(wet, dry, sample_rate, found))
+        report("all settings", 2 * turn + 1)
         uses, unsure = refined(wet, dry, sample_rate, uses, 8)
         error_db = residual_db(wet, dry, sample_rate, uses)
         gained = best_db - error_db

@@ -11,6 +11,8 @@ import torch
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.signal import NotIdentifiableError
 from stemwright.datagen.inverse.chain import fit_chain, fit_console
+from stemwright.datagen.inverse.undo.requests import Knowledge
+from stemwright.datagen.inverse.undo.reversal import undo
 
 SAMPLE_RATE = 44_100
 FRAMES = 2 * SAMPLE_RATE
@@ -128,3 +130,16 @@ def test_audio_that_is_not_finite_is_refused(stems: dict[str, torch.Tensor]) -> 
     broken[0, 7] = float("inf")
     with pytest.raises(ValueError, match="NaN or infinite"):
         fit_chain(broken, stems["drums"], SAMPLE_RATE, ["fader"])
+
+
+def test_a_fit_of_a_chain_reports_its_steps_and_undoing_with_a_dry_reference_passes_them_on() -> None:
+    dry = 0.1 * np.random.default_rng(0).standard_normal((2, 22_050))
+    wet = apply_chain(dry, 44_100, [("width", {"width": 1.5}), ("fader", {"gain_db": -3.0})])
+    steps, shares = list[tuple[float, int, str]](), list[float]()
+    fit_chain(wet, dry, 44_100, ["width", "fader"], on_progress=lambda done, total, what, _=None: steps.append((done, total, what)))
+    assert [done for done, *_ in steps] == sorted(done for done, *_ in steps)
+    assert {total for _, total, _ in steps} == {10}
+    assert [what for *_, what in steps[:3]] == ["start", "effect by effect", "all settings"]
+    assert steps[-1][2] == "confidence"
+    undo(wet.astype(np.float32), 44_100, ["width", "fader"], Knowledge(dry=dry.astype(np.float32)), on_share=shares.append)
+    assert shares == pytest.approx([done / total for done, total, _ in steps])

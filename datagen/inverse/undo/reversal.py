@@ -18,6 +18,7 @@ import numpy as np
 from stemwright.datagen.effects import apply_chain, invert_chain, resolve_chain
 from stemwright.datagen.inverse.undo.requests import CLIP, LEAST_CONFIDENCE, Array, Knowledge, Undone, UndoneEffect
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Refused
 
 EXPLAINED_DB = -10.0  # residual of wet against the fitted chain of the dry reference, above which they are of different recordings
@@ -58,7 +59,7 @@ def undo(
         group = _last_group(chosen)
         del chosen[-len(group) :]
         if known.dry is not None:
-            current = _fitted(current, known.dry, sample_rate, group, steps)
+            current = _fitted(current, known.dry, sample_rate, group, steps, on_share)
         elif known.profile is not None:
             current = _estimated(current, sample_rate, group, known.profile, least_confidence, steps, left)
     return Undone(current, tuple(steps), left, None if known.dry is None or not steps else error_db(current, known.dry))
@@ -99,11 +100,16 @@ def _declipped(
 def _restored(audio: Array, sample_rate: int, lows: Sequence[float], highs: Sequence[float], on_share: OnShare | None) -> Array:
     from stemwright.datagen.inverse.clipping.declipping import declip
 
+    report = _as_progress(on_share)
+    return np.asarray(declip(audio, sample_rate, ceiling_low=lows, ceiling_high=highs, on_progress=report))
+
+
+def _as_progress(on_share: OnShare | None) -> OnProgress:
     def report(done: float, total: int, _: str, __: Any = None, /) -> None:
         if on_share:
             on_share(done / max(1, total))
 
-    return np.asarray(declip(audio, sample_rate, ceiling_low=lows, ceiling_high=highs, on_progress=report))
+    return report
 
 
 def _clip_step(lows: Sequence[float], highs: Sequence[float], shares: Sequence[float], confidence: float) -> UndoneEffect:
@@ -183,7 +189,7 @@ def _gain_range(gain: Array) -> dict[str, float]:
     return {"lowest_gain_db": gain_to_db(float(gain.min())), "highest_gain_db": gain_to_db(float(gain.max()))}
 
 
-def _fitted(audio: Array, dry: Array, sample_rate: int, names: Sequence[str], steps: list[UndoneEffect]) -> Array:
+def _fitted(audio: Array, dry: Array, sample_rate: int, names: Sequence[str], steps: list[UndoneEffect], on_share: OnShare | None) -> Array:
     """The audio through the inverse of the chain that makes it from the dry reference."""
     from stemwright.datagen.inverse import fit
     from stemwright.datagen.inverse.chain import fit_chain
@@ -199,7 +205,7 @@ def _fitted(audio: Array, dry: Array, sample_rate: int, names: Sequence[str], st
             chain: list[Any] = [(names[0], fit(names[0], wet, ref, sample_rate))]
             confidence = None
         else:
-            fitted = fit_chain(wet, ref, sample_rate, list(names))
+            fitted = fit_chain(wet, ref, sample_rate, list(names), on_progress=_as_progress(on_share))
             chain, confidence = list(fitted), min(fitted.confidence.values(), default=None)
     except ValueError as error:
         raise Refused(f"no settings of {', '.join(names)} turn the dry reference into it: {error}") from error
