@@ -85,6 +85,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Syncing an open file returns at once: what tests write need not survive a power cut, and the disk takes milliseconds each time.
+
+    What is synced, and when, is tested by functions in the place of this one. Processes that tests start sync as a user's do.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", os.fstat)  # which fails, too, for a descriptor that is not open
+        yield
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run", action="append", default=[], choices=LEFT_OUT, help="also run the tests with this marker (repeatable)")
 

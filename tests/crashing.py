@@ -70,14 +70,13 @@ class Death:
         """Watches this process from now on."""
         from stemwright.manifests.disk import durable
 
-        fsync, swap = os.fsync, durable.swap
+        swap = durable.swap
         for path in files_below(Path(self.root)):
             self._note(path.stat())
 
         def syncing(descriptor: int) -> None:
             self.change()
-            fsync(descriptor)
-            self._note(os.fstat(descriptor))
+            self._note(os.fstat(descriptor))  # on the disk, from here on: the real one is not waited for
 
         def swapping(one: Path, other: Path) -> bool:
             self.change()
