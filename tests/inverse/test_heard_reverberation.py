@@ -94,6 +94,25 @@ def test_a_constant_and_a_sustained_tone_have_no_time():
         assert one.reason.startswith("the stem is sustained")
 
 
+def test_a_single_click_is_not_called_sustained():
+    click = np.zeros((2, 5 * RATE), np.float32)
+    click[:, RATE] = 1.0
+    one = sw.estimate_reverberation(click, RATE)
+    assert (one.rt60_s, one.confidence) == (None, 0.0)
+    assert one.reason.startswith("the stem sounds too seldom")
+
+
+def test_the_distribution_of_times_is_widened_and_its_median_stays(found):
+    times = np.exp(-0.5 * ((np.arange(len(blind.TIMES) - 1) - 12.0) / 1.5) ** 2)
+    times /= times.sum()
+    wider = blind.tempered(times)
+    ends = [blind.percentiles(one, blind.TIMES, (0.1, 0.5, 0.9)) for one in (times, wider)]
+    assert wider.sum() == pytest.approx(1.0)
+    assert ends[1][1] == pytest.approx(ends[0][1], abs=1e-6)
+    assert (ends[1][2] - ends[1][0]) / (ends[0][2] - ends[0][0]) == pytest.approx(blind.TEMPER**-0.5, rel=0.06)  # bins are wide
+    assert all(one.confidence < 0.9 for one in found)
+
+
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"expected a stem of float \[channels, time\]; got float64 of shape \[5\]"):
         sw.estimate_reverberation(np.zeros(5), RATE)

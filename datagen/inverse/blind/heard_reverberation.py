@@ -109,7 +109,10 @@ def estimate_reverberation(stem: Any, sample_rate: int) -> HeardReverberation:
     if audio.shape[1] < SHORTEST_S * sample_rate:
         return HeardReverberation(None, reason=f"the stem has {audio.shape[1] / sample_rate:.2g} s; at least {SHORTEST_S:g} s are needed")
     level = band_levels(resample(loudest(audio, sample_rate) / np.float32(peak), sample_rate, SAMPLE_RATE))
-    if deepest_fall(level) < LEAST_FALL_DB:
+    fall_db = deepest_fall(level)
+    if math.isnan(fall_db):
+        return HeardReverberation(None, reason="the stem sounds too seldom: a room cannot be heard in single short sounds")
+    if fall_db < LEAST_FALL_DB:
         return HeardReverberation(None, reason="the stem is sustained: nothing in it decays, so that a room cannot be heard")
     times, ratios = _network()(reverberation_features(level, len(audio)))
     return answer_of(tempered(times), ratios)

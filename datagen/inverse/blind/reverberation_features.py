@@ -20,6 +20,7 @@ References
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -40,6 +41,7 @@ SOUNDS_DB, FLOOR_DB, EMPTY_DB = 30.0, 70.0, 50.0  # below a band's loud level: s
 RARE_DB = 25.0  # the loud level is at most so far below the highest
 LAGS = (2, 4, 8, 16, 32, 64, 128)  # in hops
 FALL_LAG = 32
+LEAST_HOPS = 12  # in which each band sounds: 0.1 s, as long as a click does in a room of 0.2 s
 LENGTHS = (6, 12, 24, 48, 96)
 STRAIGHT_DB = 2.5  # root mean square of the deviation from a line: what the power of noise in a band deviates by
 QUANTILES, FALL_QUANTILES = (0.05, 0.25, 0.5), (0.01, 0.05, 0.1, 0.25, 0.5)
@@ -59,11 +61,11 @@ def reverberation_features(level: Array, num_channels: int) -> Array:
 
 
 def deepest_fall(level: Array) -> float:
-    """The fall in dB over ``FALL_LAG`` hops that a hundredth of the sounding levels [B, N] exceed; 0 where none sounds so long."""
+    """The fall in dB over ``FALL_LAG`` hops that a hundredth of the sounding levels [B, N] exceed; NaN of too few."""
     level = level[np.isfinite(level).all(1)]
     before = level[:, :-FALL_LAG]
     change = (level[:, FALL_LAG:] - before)[before > -SOUNDS_DB]
-    return float(-np.quantile(change, 0.01)) if len(change) >= FEWEST else 0.0
+    return float(-np.quantile(change, 0.01)) if len(change) >= max(FEWEST, LEAST_HOPS * len(level)) else math.nan
 
 
 def band_levels(audio: Audio) -> Array:
