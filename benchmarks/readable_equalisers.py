@@ -161,19 +161,18 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     every, results = songs(options.music), list[Result]()
+    folder, only = " --music FOLDER" if options.music else "", " --several" if options.several else ""
     for number in range(options.draws):
         for measured in (measure_several,) if options.several else (measure, measure_several):
             for result in measured(number, options.seed, every):
                 results.append(result)
                 if not right(result.bands, result.true):
                     print(number, *result, flush=True)
-    body = table(results)
-    print(body)
-    if options.write:
-        folder = " --music FOLDER" if options.music else ""
-        only = " --several" if options.several else ""
-        name = "Equaliser readability" + (", several bands" if options.several else "")
-        publish(name, f"python benchmarks/readable_equalisers.py{folder} --draws {options.draws}{only} --write", body)
+        body = table(results)
+        print(body, flush=True)
+        if options.write:  # what a run that is stopped has measured is kept, under the number of its draws
+            name = "Equaliser readability" + (", several bands" if options.several else "")
+            publish(name, f"python benchmarks/readable_equalisers.py{folder} --draws {number + 1}{only} --write", body)
 
 
 if __name__ == "__main__":
