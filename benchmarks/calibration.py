@@ -1,11 +1,11 @@
 """How good levels are with a calibration to the separator: leave-one-song-out, on real free and on made songs, by several separators.
 
-    python benchmarks/calibration.py --music FOLDER --songs 7 --made 4 --fresh --cache FOLDER --write
+    python benchmarks/calibration.py --music FOLDER --songs 7 --made 6 --fresh --cache FOLDER --write
     python benchmarks/calibration.py --music FOLDER --songs 7 --made 4 --write         # the songs that settings were chosen on
     python benchmarks/calibration.py --music FOLDER --songs 8 --made 4 --only-bundled --write      # the bundled model, no masks
 
 Settings of the fit (among them ``CHANCE`` and ``PSEUDO_LEVELS``) were chosen on the seven free and four made songs of the second line.
-``--fresh`` takes as many others, from between them: no setting was chosen on these, so theirs are the figures that count.
+``--fresh`` takes others, from between them: no setting was chosen on these, so theirs are the figures that count.
 
 FOLDER is what ``benchmarks/free_music.py`` makes. Each song is used twice: as it is, and with faders drawn from -14 to +4 dB, so that some
 stems are soft. The truth is the loudness of each real stem; stems above -25 LU are compared. ``generic`` is what is used without a
@@ -220,7 +220,7 @@ def table(rows: Rows) -> str:
 def levels_in(found: Judged) -> LevelColumns:
     """The truth of what was judged."""
     nothing = np.zeros_like(found.true)
-    return LevelColumns(found.true, nothing, nothing, nothing, found.names, found.songs)
+    return LevelColumns(found.true, nothing, nothing, nothing, nothing, found.names, found.songs)
 
 
 def generic_margins(rows: Rows, kinds: Sequence[str]) -> None:

@@ -117,6 +117,7 @@ class Calibration:
     ``image`` is for pan, width and the share of the time in which a stem plays; ``basis`` says what levels of this kind are called.
     ``absent_stems`` are levels instead of ``absent_lu`` for single stems, (name, level). ``leak`` is the share of the mixture that is
     subtracted from the stems before anything is measured (``stemwright.separation.balance.measure.without_leak``).
+    That may be off by ``leak_off`` of itself: what is left of a soft stem depends on it, and its interval is wider (``leak_margin``).
     ``correction`` is added to the points of stems, ``rest_correction`` to those of everything but a stem. ``id`` says which calibration to
     one separator it is ("" for the ones here), ``songs`` on how many it was made.
     """
@@ -138,6 +139,7 @@ class Calibration:
     songs: int = 0
     leak: float = 0.0
     absent_stems: tuple[tuple[str, float], ...] = ()
+    leak_off: float = 0.0
 
     def without(self, names: Iterable[str]) -> tuple[str, ...]:
         """Which of these stems no song of this calibration has: their levels are corrected as those of all stems are on average."""
@@ -253,13 +255,21 @@ def interval_around(point_lu: Array, gap_lu: Array, low: Margin, high: Margin, s
     return point_lu - spread * low.at(gap_lu), point_lu + spread * high.at(gap_lu)
 
 
+def leak_margin(cross_lu: Array, part: Array | float, calibration: Calibration) -> Array:
+    """Half an interval in LU that an error of the leak adds, by the level that remains of a stem and its ``part`` of the mixture's leak, 1
+    over the number of stems; zero where no leak is subtracted."""
+    off = calibration.leak_off * calibration.leak / (1.0 - calibration.leak) * np.asarray(part, dtype=np.float64)
+    return 10.0 * np.log10(1.0 + off * 10.0 ** (-np.asarray(cross_lu, dtype=np.float64) / 10.0))
+
+
 class Shared(NamedTuple):
-    """What a stem's point is corrected by besides its levels: its name, and the share of the mixture that all stems leave; and where a leak
-    is subtracted, the gap in LU before: the image is that of the stem as given."""
+    """What a stem's level depends on besides its own energies: its name, and the share of the mixture that all stems leave; and where a
+    leak is subtracted, the gap in LU before (the image is that of the stem as given), and 1 over the number of stems."""
 
     name: str = ""
     left: float = 0.0
     given_gap_lu: float | None = None
+    part: float = 0.0
 
 
 UNNAMED = Shared()
@@ -284,4 +294,5 @@ def estimate_level(
     )
     spread = correction.spread_of(shared.name)
     low, high = interval_around(point, np.array(cross - naive), calibration.low, calibration.high, spread)
-    return LevelEstimate(naive, cross, float(point), float(low), float(high))
+    more_lu = 0.0 if rest else float(leak_margin(np.array(cross), shared.part, calibration))
+    return LevelEstimate(naive, cross, float(point), float(low) - more_lu, float(high) + more_lu)

@@ -32,6 +32,7 @@ from stemwright.separation.balance.level_estimators import (
     closure_margin,
     estimate_level,
     interval_around,
+    leak_margin,
     point_between,
     suited,
 )
@@ -198,7 +199,8 @@ def _trajectory(sums: tuple[Array, Array, Array], end_s: Array, calibration: Cal
     point = point_between(naive, cross_lu, calibration) + calibration.correction.at(shared.name, naive, cross_lu, shared.left)
     margins = (calibration.window_low, calibration.window_high)
     low, high = interval_around(point, cross_lu - naive, *margins, calibration.correction.spread_of(shared.name))
-    return Trajectory(end_s, *(np.where(phrase, values, -np.inf) for values in (point, low, high)))
+    more_lu = leak_margin(cross_lu, shared.part, calibration)
+    return Trajectory(end_s, *(np.where(phrase, values, -np.inf) for values in (point, low - more_lu, high + more_lu)))
 
 
 def closing_factor(mixture: Array, cross: Array) -> float:
@@ -291,7 +293,8 @@ def balances_of(
     found = {}
     for number, name in enumerate(names):
         gap_lu = _given_gap(given, number, together, calibration) if calibration.leak else None
-        found[name] = _measure_stem(energies, number, mixture_lufs, sample_rate, calibration, Shared(name, left, gap_lu))
+        shared = Shared(name, left, gap_lu, 1.0 / int(together.sum()) if together[number] else 0.0)
+        found[name] = _measure_stem(energies, number, mixture_lufs, sample_rate, calibration, shared)
         if calibration.leak:
             found[name] = _as_given(found[name], given, number, mixture_lufs)
     return found if left_lu == -math.inf else {name: _widened(stem, left_lu, calibration.closure_share) for name, stem in found.items()}

@@ -35,6 +35,7 @@ from stemwright.separation.balance.level_estimators import (
     Margin,
     calibration_for,
     correction_terms,
+    leak_margin,
     point_between,
 )
 from stemwright.separation.calibrating.measured_rows import LEAKS, StemRow, is_poor
@@ -93,12 +94,14 @@ def check_enough(rows: Sequence[StemRow]) -> None:
 
 @dataclass(frozen=True)
 class LevelColumns:
-    """Rows as columns, [N]: truth, naive and cross as the base takes them, the share that the stems leave; the name of each stem."""
+    """Rows as columns, [N]: truth, naive and cross as the base takes them, the share that the stems leave, 1 over the number of stems; the
+    name of each stem and its song."""
 
     true: Array
     naive: Array
     cross: Array
     left: Array
+    part: Array
     names: tuple[str, ...]
     songs: tuple[str, ...]
 
@@ -109,7 +112,7 @@ class LevelColumns:
 
     def some(self, chosen: NDArray[np.bool_]) -> LevelColumns:
         """Some of the rows."""
-        columns = (self.true[chosen], self.naive[chosen], self.cross[chosen], self.left[chosen])
+        columns = (self.true[chosen], self.naive[chosen], self.cross[chosen], self.left[chosen], self.part[chosen])
         names, songs = ([each for each, its in zip(texts, chosen, strict=True) if its] for texts in (self.names, self.songs))
         return LevelColumns(*columns, tuple(names), tuple(songs))
 
@@ -121,15 +124,15 @@ class LevelColumns:
 
 def levels_of(rows: Iterable[StemRow], base: Calibration, *, rest: bool = False) -> LevelColumns:
     """The levels of the rows that are present, of the stems or of everything else."""
-    found: list[tuple[float, float, float, float, str, str]] = []
+    found: list[tuple[float, float, float, float, float, str, str]] = []
     for row in rows:
         its = row.raised if base.together else row.plain
         naive, cross, true = (*its[2:], row.rest_true_lu) if rest else (*its[:2], row.true_lu)
         if row.present and math.isfinite(naive) and math.isfinite(cross) and true > ABSENT_LU:
-            found.append((true, naive, cross, row.left, row.stem, row.song))
-    columns: list[Any] = list(zip(*found, strict=True)) if found else [()] * 6
-    levels = np.array(columns[:4], dtype=np.float64)
-    return LevelColumns(levels[0], levels[1], levels[2], levels[3], tuple(columns[4]), tuple(columns[5]))
+            found.append((true, naive, cross, row.left, row.share, row.stem, row.song))
+    columns: list[Any] = list(zip(*found, strict=True)) if found else [()] * 7
+    true, naive, cross, left, part = np.array(columns[:5], dtype=np.float64)
+    return LevelColumns(true, naive, cross, left, part, tuple(columns[5]), tuple(columns[6]))
 
 
 def windows_of(rows: Iterable[StemRow], base: Calibration) -> LevelColumns:
@@ -137,15 +140,15 @@ def windows_of(rows: Iterable[StemRow], base: Calibration) -> LevelColumns:
     parts = [row for row in rows if row.present and row.windows.shape[1]]
     if not parts:
         nothing = np.zeros(0)
-        return LevelColumns(nothing, nothing, nothing, nothing, (), ())
+        return LevelColumns(nothing, nothing, nothing, nothing, nothing, (), ())
     raise_lu = [10.0 * math.log10(row.factor) if base.together else 0.0 for row in parts]
     counts = [row.windows.shape[1] for row in parts]
     true, naive, cross = np.concatenate([row.windows for row in parts], axis=1)
-    left = np.repeat([row.left for row in parts], counts)
+    left, part = (np.repeat([getattr(row, name) for row in parts], counts) for name in ("left", "share"))
     names, songs = (
         tuple(getattr(row, name) for row, count in zip(parts, counts, strict=True) for _ in range(count)) for name in ("stem", "song")
     )
-    return LevelColumns(true, naive, cross + np.repeat(raise_lu, counts), left, names, songs)
+    return LevelColumns(true, naive, cross + np.repeat(raise_lu, counts), left, part, names, songs)
 
 
 # ---------------------------------------------------------------- the correction
@@ -255,6 +258,19 @@ def fit_leak(rows: Sequence[StemRow], base: Calibration) -> float:
 # ---------------------------------------------------------------- intervals
 
 
+def leak_off(leak: float) -> float:
+    """By what share of itself a leak that was chosen from LEAKS may be off: half of the way to the farther of its neighbours."""
+    if not leak:
+        return 0.0
+    at, known = LEAKS.index(leak), (0.0, *LEAKS)
+    return round(max(abs(other - leak) for other in known[at : at + 3]) / 2 / leak, 4)
+
+
+def beyond_leak(missed: Array, levels: LevelColumns, calibration: Calibration) -> Array:
+    """What errors [N] exceed the part of their intervals by that is for an error of the leak."""
+    return np.sign(missed) * np.maximum(np.abs(missed) - leak_margin(levels.cross, levels.part, calibration), 0.0)
+
+
 def with_spreads(correction: Correction, levels: LevelColumns, missed: Array, base: Calibration) -> Correction:
     """The correction with the spread of each stem: by the median error of its points against that of all, drawn to 1 where rows are few."""
     units = np.abs(missed) / (base.low.at(levels.gap) + base.high.at(levels.gap) + 2 * LEAST_LU)
@@ -307,20 +323,22 @@ def fit(rows: Sequence[StemRow], base: Calibration) -> Calibration:
     correction, parts = corrections_left_out(levels, base)
     missed = missed_by(levels, base, parts)
     correction = with_spreads(correction, levels, missed, base)
-    low, high = fitted_margins(missed / spreads_of(correction, levels.names), levels.gap, base.low, base.high)
+    leaking = replace(base, leak=leak, leak_off=leak_off(leak))
+    missed = beyond_leak(missed, levels, leaking) / spreads_of(correction, levels.names)
+    low, high = fitted_margins(missed, levels.gap, base.low, base.high)
     in_windows = np.zeros_like(windows.true)
     for out, its in parts:
         songs = {song for song, left_out in zip(levels.songs, out, strict=True) if left_out}
         some = np.array([song in songs for song in windows.songs], dtype=bool)
         in_windows[some] = windows.some(some).points(base, its) - windows.some(some).true
-    in_windows = in_windows / spreads_of(correction, windows.names)
+    in_windows = beyond_leak(in_windows, windows, leaking) / spreads_of(correction, windows.names)
     window_low, window_high = fitted_margins(
         in_windows, windows.gap, base.window_low, base.window_high, math.ceil(len(windows.names) / len(levels.names)) or 1
     )
     rest_correction = corrections_left_out(rest, base)[0] if rest.names else Correction()
     names = sorted({row.stem for row in rows})
     return replace(
-        base,
+        leaking,
         correction=correction,
         rest_correction=rest_correction,
         low=low,
@@ -330,7 +348,6 @@ def fit(rows: Sequence[StemRow], base: Calibration) -> Calibration:
         absent_stems=tuple((name, absent_below([row for row in rows if row.stem == name], base.absent_lu)) for name in names),
         image=fit_pan(given, base),
         songs=len(set(levels.songs)),
-        leak=leak,
     )
 
 

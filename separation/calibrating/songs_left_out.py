@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwright.separation.balance.image_intervals import pan_interval
-from stemwright.separation.balance.level_estimators import Calibration, interval_around
+from stemwright.separation.balance.level_estimators import Calibration, interval_around, leak_margin
 from stemwright.separation.calibrating.level_fit import NOMINAL, LevelColumns, fit, levels_of, spreads_of, windows_of
 from stemwright.separation.calibrating.measured_rows import StemRow
 from stemwright.separation.calibrating.seen_pans import pan_holds, seen_pan
@@ -129,10 +129,11 @@ def judged(levels: LevelColumns, calibration: Calibration, *, window: bool = Fal
     point = levels.points(calibration, calibration.correction)
     margins = (calibration.window_low, calibration.window_high) if window else (calibration.low, calibration.high)
     low, high = interval_around(point, levels.gap, *margins, spreads_of(calibration.correction, levels.names))
+    more_lu = leak_margin(levels.cross, levels.part, calibration)
     lost = np.zeros(levels.true.shape, dtype=bool)
     if not window:
         lost = levels.naive < np.array([calibration.absent_below(name) for name in levels.names])
-    return Judged(levels.true, point, low, high, levels.names, levels.songs, lost)
+    return Judged(levels.true, point, low - more_lu, high + more_lu, levels.names, levels.songs, lost)
 
 
 def together(parts: Sequence[Judged]) -> Judged:

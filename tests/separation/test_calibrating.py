@@ -262,6 +262,22 @@ def test_a_leak_is_taken_out_exactly_and_the_stem_is_shown_as_it_was_given():
     assert plain["drums"].level_lu > right["drums"].level_lu + 6.0
 
 
+def test_a_leak_between_those_that_are_tried_is_within_the_interval_of_a_soft_stem():
+    stems = noises()
+    stems["drums"] = 0.5 * stems["drums"]
+    mixture, given = sum(stems.values()), leaking(stems, 0.225)  # half-way between two
+    right = measure_balance(mixture, stems, RATE, calibration=OTHER)
+    of_rows = fit(songs_that_leak(0.2), OTHER)
+    assert (of_rows.leak, of_rows.leak_off) == (0.2, 0.125)
+    found = measure_balance(mixture, given, RATE, calibration=replace(of_rows, correction=Correction()))
+    assert abs(found["drums"].level_lu - right["drums"].level_lu) > 0.5
+    assert found["drums"].level_low_lu < right["drums"].level_lu < found["drums"].level_high_lu
+    drums, bass = (found[name].level_high_lu - found[name].level_low_lu for name in ("drums", "bass"))
+    assert drums > 1.0 > 3 * bass
+    course = found["drums"].trajectory
+    assert (course.high_lu - course.low_lu > 1.0).all()
+
+
 def test_the_fit_finds_how_much_leaks_and_takes_no_leak_for_one():
     rows = songs_that_leak(0.15)
     found = leave_one_out(rows, OTHER)
