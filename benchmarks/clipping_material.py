@@ -69,9 +69,15 @@ def resampled(audio: Audio, sample_rate: int, to: int) -> Audio:
     return _graph(f"aresample={to},aformat=sample_fmts=fltp", audio, sample_rate)
 
 
-def alimited(audio: Audio, sample_rate: int, ceiling: float) -> Audio:
+def alimited(audio: Audio, sample_rate: int, ceiling: float, attack_ms: float = 5.0) -> Audio:
     """Audio [C, T] limited by ffmpeg's ``alimiter``, without its make-up gain."""
-    return _graph(f"alimiter=limit={ceiling}:attack=5:release=50:level=0,aformat=sample_fmts=fltp", audio, sample_rate)
+    return _graph(f"alimiter=limit={ceiling}:attack={attack_ms}:release=50:level=0,aformat=sample_fmts=fltp", audio, sample_rate)
+
+
+def acompressed(audio: Audio, sample_rate: int, threshold: float) -> Audio:
+    """Audio [C, T] through ffmpeg's ``acompressor`` with its highest ratio and shortest attack."""
+    settings = f"threshold={threshold}:ratio=20:attack=0.01:release=50:knee=1:detection=peak"
+    return _graph(f"acompressor={settings},aformat=sample_fmts=fltp", audio, sample_rate)
 
 
 def encoded(audio: Audio, sample_rate: int, codec: str, options: dict[str, str], bit_rate: int = 0) -> tuple[Audio, int]:
@@ -221,5 +227,7 @@ LIMITED: dict[str, Callable[[Audio, int], Audio]] = {
 }
 FLATTENED: dict[str, Callable[[Audio, int], Audio]] = {  # peaks cut or bent by something else than a clipper
     "limiter (ours), no look-ahead": lambda x, rate: _limited(x, rate, 0.0),
+    "alimiter, 0.1 ms": lambda x, rate: alimited(driven(x, 8.0), rate, 0.94, 0.1),
+    "acompressor, 0.01 ms": lambda x, rate: acompressed(driven(x, 8.0), rate, 0.9),
     "tanh": lambda x, _: (0.9 * np.tanh(driven(x, 8.0))).astype(np.float32),
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -32,7 +32,9 @@ class Clipping:
 
     ``share`` is the part of the channel's samples at its ceilings, ``confidence`` the likelihood that the channel was clipped (0 where
     nothing was found), ``spread`` the part of a ceiling by which clipped samples differ from it (0.0001 to 0.002 in exact copies, 0.01 to
-    0.08 in resampled and lossy ones). ``ceilings_low`` and ``ceilings_high`` have all ceilings found, the outermost first.
+    0.08 in resampled and lossy ones). ``ceilings_low`` and ``ceilings_high`` have all ceilings found, the outermost first;
+    ``confidences_low`` and ``confidences_high`` the likelihood of each. ``undecided`` is the level of flat tops that a limiter without
+    look-ahead leaves as well as a clipper, 0 where there are none: they begin steep and end round, and are not called clipping.
     """
 
     ceiling_low: float = 0.0
@@ -42,6 +44,9 @@ class Clipping:
     spread: float = 0.0
     ceilings_low: tuple[float, ...] = ()
     ceilings_high: tuple[float, ...] = ()
+    confidences_low: tuple[float, ...] = ()
+    confidences_high: tuple[float, ...] = ()
+    undecided: float = 0.0
 
 
 class ClippingTally:
@@ -58,10 +63,17 @@ class ClippingTally:
     def found(self) -> tuple[Clipping, ...]:
         """What was found so far, one result a channel."""
         levels = [[self._tally.levels(channel, polarity) for polarity in (1, 0)] for channel in range(self._num_channels)]
-        exact = _exact(levels)
-        together = _together(levels)
-        sides = [[_side(one, *piles, together) for one, piles in zip(*both, strict=True)] for both in zip(levels, exact, strict=True)]
-        return tuple(_channel(below, above, low.num_frames, together) for (below, above), (low, _) in zip(sides, levels, strict=True))
+        exact, undecided = _exact(levels)
+        if any(clipped for both in exact for clipped, _ in both):
+            together: list[FoundCeiling] = []  # an exact copy: what was clipped is at one level, and piles around others are not clipping
+            sides = [[sorted(clipped, key=lambda each: -each.level) for clipped, _ in both] for both in exact]
+        else:
+            together = _together(levels)
+            sides = [
+                [_side(one, others, together) for one, (_, others) in zip(*both, strict=True)] for both in zip(levels, exact, strict=True)
+            ]
+        found = [_channel(below, above, low.num_frames, together) for (below, above), (low, _) in zip(sides, levels, strict=True)]
+        return tuple(replace(each, undecided=level) for each, level in zip(found, undecided, strict=True))
 
 
 def clipping_of(blocks: Iterable[NDArray[np.floating]]) -> tuple[Clipping, ...]:
@@ -83,8 +95,8 @@ def _near(one: FoundCeiling, other: FoundCeiling, distance: float) -> bool:
     return abs(math.log(one.level / other.level)) < distance
 
 
-def _exact(levels: list[list[Levels]]) -> list[list[Piles]]:
-    """The exact ceilings of each channel and polarity, of clipping and of something else.
+def _exact(levels: list[list[Levels]]) -> tuple[list[list[Piles]], list[float]]:
+    """The exact ceilings of each channel and polarity, of clipping and of something else; and what each channel has of undecided ones.
 
     Where the flat tops of all together are those of a limiter without look-ahead, all ceilings count as something else.
     """
@@ -93,15 +105,16 @@ def _exact(levels: list[list[Levels]]) -> list[list[Piles]]:
         [(both[side], each.level) for both, piles in zip(levels, exact, strict=True) for each in piles[side][0]] for side in range(2)
     ]
     if not rounds_off(polarities):
-        return exact
+        return exact, [0.0] * len(exact)
+    undecided = [max((each.level for clipped, _ in both for each in clipped), default=0.0) for both in exact]
     every = [each for both in exact for piles in both for side in piles for each in side]
-    return [[([], every) for _ in both] for both in exact]
+    return [[([], every) for _ in both] for both in exact], undecided
 
 
-def _side(levels: Levels, exact: list[FoundCeiling], others: list[FoundCeiling], together: list[FoundCeiling]) -> list[FoundCeiling]:
-    """The ceilings of one polarity, the outermost first; none near the levels of something else."""
-    found = list(exact)
-    for each in [] if found else blurred_ceilings(levels):
+def _side(levels: Levels, others: list[FoundCeiling], together: list[FoundCeiling]) -> list[FoundCeiling]:
+    """The ceilings of one polarity in a changed copy, the outermost first; none near the levels of something else."""
+    found: list[FoundCeiling] = []
+    for each in blurred_ceilings(levels):
         if any(_near(each, other, SAME) for other in others) or any(_near(each, other, ANOTHER) for other in found):
             continue
         shared = any(_near(each, other, SAME) for other in together)
@@ -115,14 +128,21 @@ def _channel(below: list[FoundCeiling], above: list[FoundCeiling], num_frames: i
     every = [*below, *above]
     if not every:
         return Clipping()
-    near = [other for other in together if any(_near(each, other, SAME) for each in every)]
-    logit = max(each.logit for each in (*every, *near))
+    likely = [[_likelihood(each, together) for each in side] for side in (below, above)]
     return Clipping(
         ceiling_low=-below[0].level if below else 0.0,
         ceiling_high=above[0].level if above else 0.0,
         share=min(1.0, sum(each.num_clipped for each in every) / max(num_frames, 1)),
-        confidence=1.0 / (1.0 + math.exp(-logit)),
+        confidence=max(likely[0] + likely[1]),
         spread=max(each.spread for each in every),
         ceilings_low=tuple(-each.level for each in below),
         ceilings_high=tuple(each.level for each in above),
+        confidences_low=tuple(likely[0]),
+        confidences_high=tuple(likely[1]),
     )
+
+
+def _likelihood(one: FoundCeiling, together: list[FoundCeiling]) -> float:
+    """The likelihood of a ceiling, by its own evidence or by that of all channels and polarities at its level."""
+    logit = max(each.logit for each in (one, *(other for other in together if _near(one, other, SAME))))
+    return 1.0 / (1.0 + math.exp(-logit))

@@ -12,6 +12,7 @@ from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.limiter import Settings as Limiter
 from stemwright.datagen.effects.limiter import gain_curve
 from stemwright.datagen.inverse.undo.known import KnownSettings
+from stemwright.datagen.inverse.undo.reversal import _sure
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.writing import save
 from stemwright.manifests.usage import UsageError
@@ -139,6 +140,8 @@ def test_settings_of_another_recording_are_refused(dry, tmp_path):
     assert "of another recording" in str(invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", by_sum).exception)
     by_peak = settings_file(tmp_path, [("clip", {"ceiling_db": -40.0})])
     assert "lets nothing above -40.00" in str(invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", by_peak).exception)
+    louder = settings_file(tmp_path, [("compressor", {"threshold_db": -60.0, "ratio": 20.0})])
+    assert "at most +24 dBFS is taken" in str(invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", louder).exception)
     other = make_song(5, 3.0)["mixture"]
     save(tmp_path / "unrelated.wav", other, RATE)
     by_dry = invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--dry", tmp_path / "unrelated.wav", "--effect", "fader")
@@ -238,6 +241,22 @@ def test_a_recording_without_clipping_is_not_written(dry, tmp_path):
     assert not (tmp_path / "out.wav").exists()
     assert "nothing was undone" in invoke(tmp_path / "song.wav", tmp_path / "out.wav", "--always").output
     assert np.array_equal(load(tmp_path / "out.wav")[0], dry)
+
+
+def test_each_ceiling_needs_a_confidence_of_its_own():
+    assert _sure((-0.9, -0.7), (0.74, 0.95), 0.8) == (-0.7, 0.95)
+    assert _sure((0.9,), (0.74,), 0.8) == (0.0, 0.0)
+
+
+def test_flat_tops_that_a_limiter_may_have_left_are_said(tmp_path):
+    """A steep attack, then a slow decay: the gain falls at once and stays, so that tops begin steep and end round."""
+    time = np.arange(4 * RATE) / RATE
+    sound = sum(np.sin(2 * np.pi * hz * time + number) for number, hz in enumerate((83.0, 110.3, 277.7))) * (0.3 + 0.2 * np.sin(5.7 * time))
+    save(tmp_path / "limited.wav", apply_chain(sound[None], RATE, [("limiter", Limiter(ceiling_db=-9.0, lookahead_ms=0.0))]), RATE)
+    ended = invoke(tmp_path / "limited.wav", tmp_path / "out.wav")
+    assert ended.exit_code == 0, ended.output
+    assert "limited without look-ahead or clipped" in " ".join(ended.output.split())
+    assert not (tmp_path / "out.wav").exists()
 
 
 @pytest.mark.parametrize(("frames", "rate"), [(1, RATE), (4000, 8000)])

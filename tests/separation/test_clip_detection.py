@@ -151,6 +151,18 @@ def without_look_ahead(audio: Audio, ceiling: float, release_s: float) -> Audio:
     return (audio * gain).astype(np.float32)
 
 
+def test_piles_at_another_level_are_no_ceilings_where_a_copy_is_exact(music):
+    """The second channel was clipped and then filtered: a ceiling by its scatter, were the copy not exact."""
+    ceiling = float(np.quantile(np.abs(music), 0.99))
+    cut = np.clip(music, -ceiling, ceiling)
+    filtered = np.stack([cut[0], 0.7 * lfilter([0.02, 0.96, 0.02], [1.0], cut[1])]).astype(np.float32)
+    assert sw.detect_clipping(filtered[1:], RATE)[0].confidence > 0.8
+    exact, scattered = sw.detect_clipping(filtered, RATE)
+    assert exact.ceiling_high == pytest.approx(ceiling, rel=1e-3)
+    assert exact.confidences_high[0] == exact.confidence
+    assert scattered.ceilings_low == scattered.ceilings_high == ()
+
+
 @pytest.mark.parametrize("release_s", [0.03, 0.2])
 def test_a_limiter_without_look_ahead_is_no_clipper(release_s):
     sound = song_of_tones()
@@ -159,6 +171,7 @@ def test_a_limiter_without_look_ahead_is_no_clipper(release_s):
     settings = limiter.Settings(ceiling_db=20.0 * float(np.log10(ceiling)), release_ms=1000.0 * release_s, lookahead_ms=0.0)
     for audio in (limited, sixteen(limited), limiter.apply(torch.from_numpy(sound), RATE, settings).numpy()):
         assert not any(found.share for found in sw.detect_clipping(audio, RATE))
+        assert max(found.undecided for found in sw.detect_clipping(audio, RATE)) == pytest.approx(ceiling, rel=1e-3)
     assert all(found.confidence > 0.8 for found in sw.detect_clipping(sound.clip(-ceiling, ceiling), RATE))
 
 

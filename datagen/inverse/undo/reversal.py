@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,9 +21,13 @@ from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Refused
 
+if TYPE_CHECKING:
+    from stemwright.separation.clip_detection.ceilings import Clipping
+
 EXPLAINED_DB = -10.0  # residual of wet against the fitted chain of the dry reference, above which they are of different recordings
 SOUNDING_DBFS = -60.0
 FITTED_S = 30.0  # of the dry reference that settings are fitted on
+HIGHEST_DBFS = 24.0  # peak of what was undone; with settings of another recording it is mostly higher
 OVER_DB = 0.1  # above a ceiling that rounding and a lossy copy explain
 OnShare = Callable[[float], None]
 
@@ -44,6 +48,8 @@ def undo(
     as it is with the reason. Raises Refused where the settings cannot be of this recording, ValueError for an effect without an inverse.
     """
     known = known or Knowledge()
+    if not audio.size:
+        raise Refused("the recording has no samples")
     if known.gain is not None:
         return Undone(
             _divided(audio, known.gain), (UndoneEffect(effects[-1] if effects else "gain", "gain curve", _gain_range(known.gain)),)
@@ -86,15 +92,36 @@ def _declipped(
     from stemwright.datagen.inverse.clipping.detect import detect_clipping
 
     found = detect_clipping(audio, sample_rate)
-    sure = [each if each.confidence >= least else None for each in found]
-    if not any(each and each.share > 0.0 for each in sure):
-        best = max((each.confidence for each in found if each.share > 0.0), default=0.0)
-        left[CLIP] = f"clipping may be there with a confidence of {best:.2f}; {least:g} is needed" if best else "no clipping was found"
+    lows = [_sure(each.ceilings_low, each.confidences_low, least) for each in found]
+    highs = [_sure(each.ceilings_high, each.confidences_high, least) for each in found]
+    used = [chance for sides in (lows, highs) for ceiling, chance in sides if ceiling]
+    if not used:
+        left[CLIP] = _not_clipped(found, least)
         return audio
-    lows = [each.ceiling_low if each else 0.0 for each in sure]
-    highs = [each.ceiling_high if each else 0.0 for each in sure]
-    steps.append(_clip_step(lows, highs, [each.share if each else 0.0 for each in sure], min(each.confidence for each in sure if each)))
-    return _restored(audio, sample_rate, lows, highs, on_share)
+    ceilings = [low for low, _ in lows], [high for high, _ in highs]
+    shares = [each.share if low or high else 0.0 for each, low, high in zip(found, *ceilings, strict=True)]
+    steps.append(_clip_step(*ceilings, shares, min(used)))
+    return _restored(audio, sample_rate, *ceilings, on_share)
+
+
+def _not_clipped(found: Sequence[Clipping], least: float) -> str:
+    """Why nothing is restored."""
+    best = max((each.confidence for each in found if each.share > 0.0), default=0.0)
+    undecided = max((each.undecided for each in found), default=0.0)
+    if best:
+        return f"clipping may be there with a confidence of {best:.2f}; {least:g} is needed"
+    if undecided:
+        level = f"{gain_to_db(undecided):.2f}"
+        return (
+            f"its tops are flat at {level} dBFS, but they begin steep and end round: it was limited without look-ahead or clipped. "
+            f'If you know that it was clipped: --settings with [{{"effect": "clip", "settings": {{"ceiling_db": {level}}}}}]'
+        )
+    return "no clipping was found"
+
+
+def _sure(ceilings: Sequence[float], confidences: Sequence[float], least: float) -> tuple[float, float]:
+    """The outermost of the ceilings of one side that is likely enough, and its confidence; 0 and 0 where none is."""
+    return next(((ceiling, chance) for ceiling, chance in zip(ceilings, confidences, strict=True) if chance >= least), (0.0, 0.0))
 
 
 def _restored(audio: Array, sample_rate: int, lows: Sequence[float], highs: Sequence[float], on_share: OnShare | None) -> Array:
@@ -144,7 +171,19 @@ def _inverted(audio: Array, sample_rate: int, known: Knowledge, on_share: OnShar
         steps.append(UndoneEffect(effect.NAME, known.source, settings.plain()))
     for use in dry:
         current = current * db_to_gain(use) if isinstance(use, float) else apply_chain(current, sample_rate, [use])
-    return Undone(np.asarray(current, np.float32), tuple(steps))
+    return Undone(_plausible(current), tuple(steps))
+
+
+def _plausible(audio: Array) -> Array:
+    """The audio as float32. Raises Refused where it is so loud that nothing with these settings can have been this recording."""
+    peak = float(np.abs(audio).max(initial=0.0))
+    if not peak <= db_to_gain(HIGHEST_DBFS):
+        reached = f"peak at {gain_to_db(peak):+.0f} dBFS" if math.isfinite(peak) else "have infinite samples"
+        raise Refused(
+            f"undone with the settings, it would {reached}; at most {HIGHEST_DBFS:+g} dBFS is taken. "
+            "Are they the settings of this recording?"
+        )
+    return np.asarray(audio, np.float32)
 
 
 def _compared(undone: Undone, dry: Array | None) -> Undone:
@@ -182,7 +221,7 @@ def _check_possible(audio: Array, chain: Iterable[Any]) -> None:
 
 
 def _divided(audio: Array, gain: Array) -> Array:
-    return np.asarray(audio.astype(np.float64) / gain, np.float32)
+    return _plausible(audio.astype(np.float64) / gain)
 
 
 def _gain_range(gain: Array) -> dict[str, float]:
