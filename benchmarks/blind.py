@@ -85,7 +85,7 @@ What was tried, with results (from development, on other songs than those held o
 | normalisation: the six or seven strongest directions, fixed by the profile, same equations for every stem | nearly all stems converge with gains of 4 to 21 dB |
 | normalisation: eight or nine directions (`LEAST_EFFECT` 0.38) | 18 of 32 stems refused instead of 10; for the others the spread of the spectrum in sixths of an octave is 0.36 instead of 0.44 of the original, but on other stems |
 | normalisation: compressor with an attack of 1 ms | a spike passes at each onset, so that lower thresholds do not lower the onsets; the spread of vocals is 2.19 times as large, since some songs are lowered and others cannot be |
-| normalisation: attack 0, release 250 ms | onsets fall steadily with the threshold, by 4 to 6 dB; what remains out of reach (the crest of a bass) is lowered as far as possible |
+| normalisation: attack 0, release 250 ms | onsets fall steadily with the threshold, by 4 to 6 dB; what remains out of reach (the crest of a bass) was lowered as far as possible, which a second run did again: most such stems were refused, and are now left alone |
 | normalisation: release 20 ms | lower still, but onsets vanish from the feature on half of the drums at low thresholds |
 """  # noqa: E501
 

@@ -89,3 +89,16 @@ def test_a_chain_that_a_second_run_would_change_is_refused(profile, monkeypatch)
     monkeypatch.setattr(faint, lambda gain_db: min(max(gain_db, -1.0), 1.0))
     with pytest.raises(Refused, match="the stem 'other' is too unlike those of the profile"):
         normalise(0.1 * processed(50), RATE, profile["other"])
+
+
+def test_onsets_out_of_reach_are_left_alone_instead_of_crushed_or_refused(profile):
+    """Hits that no compressor brings to the target: lowered as far as one can, a second run would lower them again, and all was refused."""
+    rng, time_s = np.random.default_rng(4), np.arange(4 * RATE) / RATE
+    level = rng.uniform(0.25, 1.0, 8)[(time_s * 2.0).astype(int)]
+    hits = 0.5 * level * np.exp(-((time_s * 2.0) % 1.0) / 0.03) * rng.standard_normal((2, len(time_s)))
+    audio = (hits + 0.003 * rng.standard_normal(hits.shape)).astype(np.float32)
+    done = normalise(audio / (1.2 * np.abs(audio).max()), RATE, profile["other"])
+    assert "compressor" not in {use.effect for use in done.chain}
+    crest_db, peak_db, _ = onset_peaks(done.audio, RATE)
+    assert onset_height(crest_db, peak_db) > target_of(profile["other"]).height_db + 1.0
+    assert normalise(done.audio, RATE, profile["other"]).chain == ()

@@ -3,7 +3,7 @@
     eq          ten bands over two eqs; the spectrum of the result is the profile's in the directions they can move without working
                 against each other (``stemwright.datagen.inverse.blind.normalise_bands``)
     compressor  takes down the loud onsets of a stem that is more dynamic than the profile's calmer songs (``CALM``), until it matches
-                them, or as far as it can; one that is less dynamic is left as it is: nothing expands it
+                them, if a compressor can; one that is less dynamic is left as it is: nothing expands it
     width       the side over mid energy of the result is the profile's; a stem that is mono, or nearly, stays so
     fader       the loudness of the result is the profile's. A gain, not a ``loudness``: any excerpt then sounds as it does in the song
 
@@ -14,8 +14,8 @@ Conventions
     The settings are those of a fixed point. They are changed until the *result* has the features wanted, each within its tolerance
     (``SETTLED_DB``); a stem that has them gets an empty chain. So normalising twice is normalising once.
     What is far from everything typical is left alone, instead of being forced: frequencies that differ by much more than ``FAR_DB``, a
-    side signal that would need more than ``MOST_WIDTH``, onsets that no compressor lowers by ``LEAST_GAIN_DB``. This is
-    decided on the result, so that a second run finds the same.
+    side signal that would need more than ``MOST_WIDTH``, onsets that no compressor brings to the target: lowered as far as one can, they
+    are lowered further by a second run, and the stem is crushed. This is decided on the result, so that a second run finds the same.
     The first ratio is the one typical of the stem's name. The attack is instant: a slower one lets a spike through at each
     onset, and then the onsets do not fall with the threshold.
 
@@ -55,7 +55,6 @@ ROUNDS = 24
 CALM = 25.0  # percentile over songs of the height of their onsets: what a more dynamic stem is brought to
 RATIOS = (1.0, 2.0, 5.0)  # times the usual one, up to MOST_RATIO, if the one before cannot do it
 MOST_RATIO = 20.0
-LEAST_GAIN_DB = 1.5  # onsets that no ratio brings as low as wanted are brought as low as it can, if it does this much
 ATTACK_MS, RELEASE_MS = 0.0, 250.0
 LOWEST_DB, COARSE_DB, FINE_DB = -32.0, 4.0, 0.05  # thresholds, against the highest sample
 MOST_WIDTH = 4.0
@@ -84,7 +83,6 @@ class _State:
     gains_db: Array
     threshold_db: float = 0.0
     ratio: float = 1.0
-    exhausted: bool = False  # no compressor lowers the onsets to the target
     width: float = 1.0
     gain_db: float = 0.0
 
@@ -156,7 +154,7 @@ class _Search:
         if self.target.height_db is None or (height := self._height(result)) is None:
             return False
         over = height - self.target.height_db
-        if abs(over) <= SETTLED_DB["compressor"] or (over < 0.0 and self.state.ratio == 1.0) or self.state.exhausted:
+        if abs(over) <= SETTLED_DB["compressor"] or (over < 0.0 and self.state.ratio == 1.0):
             return False
         source = self._render(self._chain(compress=False))
         before = (self.state.threshold_db, self.state.ratio)
@@ -172,14 +170,7 @@ class _Search:
             ratio = min(self.usual.ratio * factor, MOST_RATIO)
             if (threshold_db := self._threshold(source, ratio, self._wanted())) is not None:
                 return threshold_db, ratio
-        # No threshold brings them there: the mildest that comes near what the lowest gives, if that is much.
-        self.state.exhausted = True
-        peak_db = _peak_db(source)
-        lowest = [self._compressed_height(source, peak_db + low, MOST_RATIO) for low in np.arange(-COARSE_DB, LOWEST_DB - 0.5, -COARSE_DB)]
-        least = min(lowest)
-        if least > unchanged - LEAST_GAIN_DB:
-            return 0.0, 1.0
-        return self._threshold(source, MOST_RATIO, least + SETTLED_DB["compressor"]) or 0.0, MOST_RATIO
+        return 0.0, 1.0  # none brings them there
 
     def _wanted(self) -> float:
         assert self.target.height_db is not None
