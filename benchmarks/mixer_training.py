@@ -85,7 +85,7 @@ def mix_pairs_of(folder: Path) -> MixPairs:
     try:
         train = PairDataset(folder, kind="mix", split="train")
     except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"{folder}: {error}") from error
+        raise SystemExit(str(error)) from error
     names, truth = _names_in(train, folder), true_gains_db(train)
     if np.isnan(truth).all(axis=0).any():
         raise SystemExit(
@@ -156,10 +156,14 @@ def centred(gains_db: Array) -> Array:
 
 
 def label_loss(gains: Tensor, pans: Tensor, truth: Tensor) -> Tensor:
-    """Mean square error of the levels relative to one another, and a price on pans, since the stems bring their own."""
-    error = gains - truth
-    error = error - error.nanmean(1, keepdim=True)
-    return error.square().nanmean() + PAN_PRICE * pans.square().mean()
+    """Mean square error of the levels relative to one another, and a price on pans, since the stems bring their own.
+
+    Unknown levels are left out before anything is squared: a NaN that is masked afterwards still makes every gradient NaN.
+    """
+    known = truth.isfinite()
+    error = (gains - truth.nan_to_num()) * known
+    error = (error - error.sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)) * known
+    return error.square().sum() / known.sum().clamp_min(1) + PAN_PRICE * pans.square().mean()
 
 
 @dataclass
@@ -176,6 +180,8 @@ class Keeper:
         with torch.inference_mode():
             self.network.eval()
             value = self.judge()
+        if not math.isfinite(value):
+            raise ValueError(f"the loss on the examples left out is {value}: training went wrong, and no parameters are kept")
         self.network.train()
         if value < self.best:
             self.best, self.state = value, {name: kept.clone() for name, kept in self.network.state_dict().items()}

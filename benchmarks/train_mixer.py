@@ -100,7 +100,7 @@ def trained_on_songs(options: argparse.Namespace) -> tuple[MixerNetwork, MixerFa
     size = sum(one.numel() for one in network.parameters())
     lines = [
         f"{size:,} parameters, {options.steps} steps of 32 excerpts; {pairs[0]} pairs of {options.songs} songs; "
-        f"judged on {pairs[1]} pairs of {options.held_out} other songs. Ratios are against equal loudness; below 1 is better. "
+        f"judged on {pairs[1]} pairs of {options.held_out} other songs. Ratios are to the mean of each name; below 1 is better. "
         "The levels of these songs follow from their sound, with a scatter: `musical_levels.py` says how much of them can be predicted.",
         "",
         *found,

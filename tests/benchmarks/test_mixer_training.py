@@ -47,6 +47,27 @@ def test_training_on_labels_finds_levels_that_can_be_heard(material):
     assert rms(errors) < 0.5 * float(start) ** 0.5
 
 
+def test_a_stem_without_a_label_changes_no_gradient_of_the_others():
+    gains, pans = torch.tensor([[1.0, 5.0, -2.0], [0.0, 1.0, 4.0]], requires_grad=True), torch.zeros(2, 3)
+    truth = torch.tensor([[0.0, torch.nan, 1.0], [2.0, 0.0, 1.0]])
+    loss = label_loss(gains, pans, truth)
+    errors = [np.array([1.0, -3.0]) + 1.0, np.array([-2.0, 1.0, 3.0]) - 2.0 / 3.0]
+    assert loss.item() == pytest.approx(np.mean(np.square(np.concatenate(errors))), rel=1e-6)
+    loss.backward()
+    assert torch.isfinite(gains.grad).all()
+    assert gains.grad[0, 1] == 0.0
+    assert gains.grad[0, 0] > 0.0 > gains.grad[0, 2]
+
+
+def test_training_goes_on_where_some_stems_have_no_label(material):
+    truth = material.truth.clone()
+    truth[::3, 1] = torch.nan
+    start = untrained(torch.zeros(3), 22_050)
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    trained = train_on_labels(start, Material(material.heard, truth, material.songs), 12, report=False)
+    assert any(not torch.equal(value, before[name]) for name, value in trained.state_dict().items() if name.startswith("encoder"))
+
+
 def test_disturbed_labels_are_off_by_what_was_said_alike_in_all_excerpts_of_a_song(material):
     changed = Disturbance(random_lu=2.0).apply(material, 0).truth.numpy() - material.truth.numpy()
     np.testing.assert_allclose(changed[::2], changed[1::2], atol=1e-5)
