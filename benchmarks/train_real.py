@@ -30,7 +30,21 @@ from console_training import MEAN, by_gains, by_rules
 from free_corpus import FreeSong, by_track, free_corpus, free_songs
 from free_excerpts import PARTS
 from linear_mixer import Examples, cross_validated, fitted
-from mixer_training import Answer, Judged, Material, gathered, judged, placed, songs_of, table, train_on_labels, true_gains_db
+from mixer_training import (
+    Answer,
+    Judged,
+    Material,
+    gathered,
+    judged,
+    placed,
+    ratio_of,
+    shown,
+    song_errors,
+    songs_of,
+    table,
+    train_on_labels,
+    true_gains_db,
+)
 from results import report
 from torch import Tensor
 from train_console import DATA_RATE, pairs_of
@@ -40,6 +54,7 @@ from stemwright.datagen.mixing.mixer_network import MixerNetwork, pooled, soundi
 
 COLLECTIONS = ("scores", "modules")
 SAME = "mean of each name, same collection"
+TRAINED = ("regression on the sound", "gains and pans, trained")
 
 
 @dataclass(frozen=True)
@@ -97,10 +112,7 @@ def trained(material: Material, owners: Sequence[str], options: argparse.Namespa
     examples = Examples.of(material)
     strength, _ = cross_validated(examples, owners)
     print(f"ridge {strength:g}, {len(owners)} examples of {len(set(owners))} owners", flush=True)
-    return {
-        "regression on the sound": by_regression(examples, strength, start()),
-        "gains and pans, trained": partial(by_networks, networks),
-    }
+    return dict(zip(TRAINED, (by_regression(examples, strength, start()), partial(by_networks, networks)), strict=True))
 
 
 def judged_fold(real: Real, fold: set[str], options: argparse.Namespace) -> dict[str, Judged]:
@@ -147,7 +159,16 @@ def section(real: Real, results: dict[str, Judged], collection: str) -> list[str
     part = {name: Judged(found.gains_db[rows], found.losses[rows]) for name, found in results.items()}
     truth, songs = true_gains_db(real.data)[rows], [songs_of(real.data)[row] for row in rows]
     owners = {real.songs[row].owner for row in rows}
-    return [f"{len(set(songs))} {collection} of {len(owners)} owners:", "", *table(part, truth, songs, MEAN), ""]
+    errors = {name: song_errors(part[name].gains_db, truth, songs) for name in (SAME, *TRAINED)}
+    against = "; ".join(f"{name} {shown(ratio_of(errors[name], errors[SAME]))}" for name in TRAINED)
+    return [
+        f"{len(set(songs))} {collection} of {len(owners)} owners:",
+        "",
+        *table(part, truth, songs, MEAN),
+        "",
+        f"Errors of the levels against the {SAME}: {against}.",
+        "",
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
