@@ -12,13 +12,13 @@ RATE = 22_050
 ROWS = {"rows": "fader, lowpass"}
 
 
-def song_in(folder, channels=2, names=("drums", "vocals"), seconds=1.0):
+def song_in(folder, channels=2, names=("drums", "vocals"), seconds=1.0, rate=RATE):
     rng = np.random.default_rng(7)
-    parts = {name: (0.1 * rng.normal(size=(channels, round(seconds * RATE)))).astype(np.float32) for name in names}
+    parts = {name: (0.1 * rng.normal(size=(channels, round(seconds * rate)))).astype(np.float32) for name in names}
     parts["bass"] = np.zeros_like(parts[names[0]])
-    save(folder / "song" / "mixture.wav", sum(parts.values()), RATE)
+    save(folder / "song" / "mixture.wav", sum(parts.values()), rate)
     for name, audio in parts.items():
-        save(folder / "song" / f"{name}.wav", audio, RATE)
+        save(folder / "song" / f"{name}.wav", audio, rate)
     return folder
 
 
@@ -53,9 +53,18 @@ def test_a_fit_without_an_answer_is_counted_and_is_no_figure(tmp_path):
     assert "refused 2: " in width.note
 
 
+def test_a_console_that_the_sample_rate_cannot_hold_is_counted_as_refused(tmp_path):
+    data = song_in(tmp_path / "data", seconds=0.5)
+    found = evaluate(PROTOCOLS["fit"], EvaluationRequest(data, options={"rows": "console"}), tmp_path / "out")
+    assert found.rejected == ()
+    level = next(each for each in found.figures if each.name == "error of level in the mix")
+    assert level.value is None
+    assert "refused 1: peak3_hz = 11666.7 needs a sample rate above 23333.3 Hz" in level.note
+
+
 @pytest.mark.slow
 def test_the_console_of_a_mix_is_found(tmp_path):
-    data = song_in(tmp_path / "data", seconds=3.0)
+    data = song_in(tmp_path / "data", seconds=3.0, rate=44_100)
     found = evaluate(PROTOCOLS["fit"], EvaluationRequest(data, options={"rows": "console"}), tmp_path / "out")
     figures = {each.name: each.value for each in found.figures}
     assert found.rejected == ()

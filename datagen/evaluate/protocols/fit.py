@@ -100,10 +100,14 @@ def _fitted(song: str, name: str, stems: Mapping[str, torch.Tensor], stem: str, 
 def _console(song: str, stems: Mapping[str, torch.Tensor], sample_rate: int, rng: np.random.Generator) -> Row:
     from stemwright.datagen.evaluate.known_consoles import console_figures, random_chain
 
+    about: dict[str, Any] = {"song": song, "stem": "all", "row": CONSOLE, "refused": ""}
     truth = {name: random_chain(CONSOLE_CHAIN, rng) for name in stems}
-    found = console_figures(stems, stems, truth, [], sample_rate, CONSOLE_CHAIN)
-    about = {"song": song, "stem": "all", "row": CONSOLE, "refused": "", "seconds": found["cpu_s"], "ratio": found["ratio"]}
-    return {**about, **{name: float(np.mean(found[name])) for name in ("fader_db", "level_db")}}
+    try:
+        found = console_figures(stems, stems, truth, [], sample_rate, CONSOLE_CHAIN)
+    except ValueError as error:  # such as a band above what the sample rate holds
+        return {**about, "refused": str(error)}
+    means = {name: float(np.mean(found[name])) for name in ("fader_db", "level_db")}
+    return {**about, "seconds": found["cpu_s"], "ratio": found["ratio"], **means}
 
 
 def _figures(rows: Sequence[Row]) -> list[Figure]:
