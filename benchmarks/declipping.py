@@ -12,8 +12,9 @@ Conventions
     Lossy: the clipped signal after coding and decoding by the ffmpeg program; the gain is over all samples that were clipped, by ceilings
     that are given and by those that are detected.
     Speed: seconds of processor time, all threads together, for a second of one channel; of 1 % clipped, of a minute of the mix.
-    Basses: half a second of made low tones, whose runs of clipped samples are long, at 22 050 Hz: saturated (tanh of a sine), filtered sawtooth
-    and square, frequency modulation, sines; and the loudest half second of tracker basses from the folder of free music.
+    Basses: half a second of made low tones, whose runs of clipped samples are long, at 22 050 Hz: sines, saturated ones (tanh of so many
+    times a sine), filtered sawtooth and square waves, frequency modulation; and of tracker basses from the folder of free music, their
+    loudest half second.
     Clipping, gain and peers are those of ``stemwright.datagen.evaluate.clipping_gains``; ``stemwright evaluate declip`` measures the same
     on other recordings, beside the published survey.
 """
