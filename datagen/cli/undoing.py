@@ -241,8 +241,11 @@ def _settings_text(effect: str, settings: Any) -> str:
     """Settings of a step as text: ceilings of each channel, or the values that are not the usual ones."""
     if "share" in settings:
         sides = zip(settings["ceiling_low_dbfs"], settings["ceiling_high_dbfs"], settings["share"], strict=True)
+        named = "" if all(settings["share"]) else "channel {}: "
         return "; ".join(
-            f"{_valued(low, '')} / {_valued(high, 'dBFS')}, {100.0 * share:.2f} % of samples" for low, high, share in sides if share
+            f"{named.format(number)}{_valued(low, '')} / {_valued(high, 'dBFS')}, {100.0 * share:.2f} % of samples"
+            for number, (low, high, share) in enumerate(sides, start=1)
+            if share
         )
     from stemwright.datagen.effects import EFFECTS
 

@@ -136,6 +136,8 @@ class Undoing:
         else:
             before, sample_rate = load_song(song)
             stems, notes = {MIXTURE: before}, ()
+        if self.settings is not None:
+            notes += self.settings.unused(stems)
         parts = {
             name: undo(
                 audio,
@@ -147,6 +149,11 @@ class Undoing:
             )
             for name, audio in stems.items()
         }
+        for name, part in parts.items():
+            if part.steps and any(note.startswith(f"stem {name} is not found") for note in notes):
+                raise Refused(
+                    f"stem {name} has effects to undo and is not found in {song.name}: it is of another recording or another take"
+                )
         done = any(part.steps for part in parts.values())
         after = _put_back(before, stems, parts)
         notes += self.settings.notes if self.settings else ()

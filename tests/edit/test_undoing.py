@@ -37,6 +37,20 @@ def dry():
     return song["vocals"] + song["drums"]
 
 
+FADER = {"effect": "fader", "settings": {"gain_db": -6.0}}
+
+
+@pytest.fixture
+def stems_folder(tmp_path):
+    """mix.wav, and its stems in a folder."""
+    song = make_song(0, 3.0)
+    (tmp_path / "stems").mkdir()
+    for name in ("bass", "drums"):
+        save(tmp_path / "stems" / f"{name}.wav", song[name], RATE)
+    save(tmp_path / "mix.wav", song["bass"] + song["drums"], RATE)
+    return tmp_path
+
+
 def invoke(*arguments):
     return CliRunner().invoke(app, ["undo", *map(str, arguments)])
 
@@ -149,6 +163,36 @@ def test_settings_of_another_recording_are_refused(dry, tmp_path):
     assert not (tmp_path / "out.wav").exists()
 
 
+@pytest.mark.parametrize(
+    ("chains", "message"),
+    [
+        ({"stems": {"bas": [FADER]}}, "expected stems of bass, drums; got bas"),
+        ([FADER], "has a chain of the mixture (fader) and none of stems: leave out --stems"),
+    ],
+)
+def test_chains_that_no_stem_has_are_refused(chains, message, stems_folder):
+    (stems_folder / "chains.json").write_text(json.dumps(chains))
+    ended = invoke(
+        stems_folder / "mix.wav", stems_folder / "out.wav", "--stems", stems_folder / "stems", "--settings", stems_folder / "chains.json"
+    )
+    assert message in str(ended.exception)
+
+
+def test_a_chain_of_the_bus_that_stays_is_named_and_a_stem_of_another_recording_refused(stems_folder):
+    (stems_folder / "chains.json").write_text(json.dumps({"stems": {"bass": [FADER]}, "bus": [FADER]}))
+    arguments = (
+        stems_folder / "mix.wav",
+        stems_folder / "out.wav",
+        "--stems",
+        stems_folder / "stems",
+        "--settings",
+        stems_folder / "chains.json",
+    )
+    assert "fader of the mixture bus is left in" in " ".join(invoke(*arguments).output.split())
+    save(stems_folder / "stems" / "bass.wav", make_song(9, 3.0)["bass"][:, ::-1].copy(), RATE)
+    assert "stem bass has effects to undo and is not found in mix.wav" in str(invoke(*arguments).exception)
+
+
 def test_settings_without_an_effect_are_refused(dry, tmp_path):
     save(tmp_path / "wet.wav", dry, RATE)
     ended = invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", settings_file(tmp_path, []))
@@ -244,8 +288,9 @@ def test_a_recording_without_clipping_is_not_written(dry, tmp_path):
 
 
 def test_each_ceiling_needs_a_confidence_of_its_own():
-    assert _sure((-0.9, -0.7), (0.74, 0.95), 0.8) == (-0.7, 0.95)
-    assert _sure((0.9,), (0.74,), 0.8) == (0.0, 0.0)
+    assert _sure([(-0.9, 0.74), (-0.7, 0.95)], 0.8, [0.7]) == (-0.7, 0.95)
+    assert _sure([(0.9, 0.74)], 0.8, []) == (0.0, 0.0)
+    assert _sure([(0.9, 0.74)], 0.8, [0.905]) == (0.9, 0.74)  # as that of another channel
 
 
 def test_flat_tops_that_a_limiter_may_have_left_are_said(tmp_path):

@@ -12,7 +12,7 @@ Conventions
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,20 @@ class KnownSettings:
         if self.sha256 and not stem and file_sha256(song) != self.sha256:
             raise Refused(f"the settings in {self.path} are of another recording (its SHA-256 begins with {self.sha256[:12]})")
         return Knowledge(chain=self.chains.get(stem, ()), is_settled=True)
+
+    def unused(self, names: Collection[str]) -> tuple[str, ...]:
+        """Notes on a chain of the mixture that stems leave as it is. Raises UsageError for chains of none of these stems."""
+        chains = {name: ", ".join(use["effect"] for use in chain) for name, chain in self.chains.items() if chain}
+        others = sorted(name for name in chains if name and name not in names)
+        if MIXTURE in names:
+            return ()
+        if others:
+            raise UsageError(f"--settings {self.path}: expected stems of {', '.join(sorted(names))}; got {', '.join(others)}")
+        if MIXTURE not in chains:
+            return ()
+        if len(chains) == 1:
+            raise UsageError(f"--settings {self.path} has a chain of the mixture ({chains[MIXTURE]}) and none of stems: leave out --stems")
+        return (f"{chains[MIXTURE]} of the mixture bus is left in: stems are undone below it",)
 
     def _read(self) -> None:
         try:
@@ -134,7 +148,9 @@ def recorded(song: Path, dataset: Path) -> Knowledge:
     sha256 = file_sha256(song)
     for example in TableRows(dataset / "examples.parquet", Example):
         for file in example.signals:
-            if file.role == "input" and file.audio.sha256 == sha256:
+            if file.audio.sha256 == sha256 and file.role != "input":
+                raise Refused(f"it is a target of {dataset}, not an input: the effects that the pair removes are not in it")
+            if file.audio.sha256 == sha256:
                 pair = next(row for row in TableRows(dataset / "pairs.parquet", WrittenPair) if row.id == example.pair_id)
                 return _known(pair, example, file, dataset)
     raise Refused(f"it is no input file of {dataset}: none of its rows has its SHA-256")
@@ -190,7 +206,10 @@ def gain_curve(path: Path, audio: Array, sample_rate: int) -> Array:
     gain: Array
     if path.suffix.lower() == ".npy":
         try:
-            gain = np.asarray(np.load(path, allow_pickle=False), np.float64)
+            stored = np.load(path, allow_pickle=False)
+            if np.iscomplexobj(stored):
+                raise UsageError(f"--gain-curve {path}: expected real gains, got {stored.dtype}")
+            gain = np.asarray(stored, np.float64)
         except (OSError, ValueError) as error:
             raise UsageError(f"--gain-curve {path} cannot be read: {error}") from error
     else:

@@ -28,6 +28,7 @@ EXPLAINED_DB = -10.0  # residual of wet against the fitted chain of the dry refe
 SOUNDING_DBFS = -60.0
 FITTED_S = 30.0  # of the dry reference that settings are fitted on
 HIGHEST_DBFS = 24.0  # peak of what was undone; with settings of another recording it is mostly higher
+SAME = 0.01  # of a ceiling: a clipper cuts both channels and halves at one
 OVER_DB = 0.1  # above a ceiling that rounding and a lossy copy explain
 OnShare = Callable[[float], None]
 
@@ -92,15 +93,16 @@ def _declipped(
     from stemwright.datagen.inverse.clipping.detect import detect_clipping
 
     found = detect_clipping(audio, sample_rate)
-    lows = [_sure(each.ceilings_low, each.confidences_low, least) for each in found]
-    highs = [_sure(each.ceilings_high, each.confidences_high, least) for each in found]
+    pairs = [(level, chance) for each in found for side in _sides(each) for level, chance in side]
+    sure = [abs(level) for level, chance in pairs if chance >= least]
+    lows, highs = ([_sure(_sides(each)[place], least, sure) for each in found] for place in (0, 1))
     used = [chance for sides in (lows, highs) for ceiling, chance in sides if ceiling]
     if not used:
         left[CLIP] = _not_clipped(found, least)
         return audio
     ceilings = [low for low, _ in lows], [high for high, _ in highs]
     shares = [each.share if low or high else 0.0 for each, low, high in zip(found, *ceilings, strict=True)]
-    steps.append(_clip_step(*ceilings, shares, min(used)))
+    steps.append(_clip_step(*ceilings, shares, min(chance for chance in used if chance >= least)))
     return _restored(audio, sample_rate, *ceilings, on_share)
 
 
@@ -119,9 +121,16 @@ def _not_clipped(found: Sequence[Clipping], least: float) -> str:
     return "no clipping was found"
 
 
-def _sure(ceilings: Sequence[float], confidences: Sequence[float], least: float) -> tuple[float, float]:
-    """The outermost of the ceilings of one side that is likely enough, and its confidence; 0 and 0 where none is."""
-    return next(((ceiling, chance) for ceiling, chance in zip(ceilings, confidences, strict=True) if chance >= least), (0.0, 0.0))
+def _sides(found: Clipping) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """The ceilings of the lower and the upper half, the outermost first, each with its confidence."""
+    both = (found.ceilings_low, found.confidences_low), (found.ceilings_high, found.confidences_high)
+    low, high = (list(zip(*side, strict=True)) for side in both)
+    return low, high
+
+
+def _sure(side: Sequence[tuple[float, float]], least: float, sure: Sequence[float]) -> tuple[float, float]:
+    """The outermost likely ceiling of a side, by itself or at the level of a ``sure`` one elsewhere, and its confidence; or zeros."""
+    return next((each for each in side if each[1] >= least or any(abs(abs(each[0]) / level - 1.0) <= SAME for level in sure)), (0.0, 0.0))
 
 
 def _restored(audio: Array, sample_rate: int, lows: Sequence[float], highs: Sequence[float], on_share: OnShare | None) -> Array:
