@@ -59,7 +59,9 @@ def test_a_width_is_found_again_and_a_mono_stem_has_none(profile):
     mono = stem(101).mean(0, keepdim=True).expand(2, -1).contiguous()
     nothing = EFFECTS["width"].estimate(mono, RATE, profile["other"])
     assert (nothing.settings, nothing.confidence) == (None, 0.0)
-    assert "mono" in nothing.reason
+    assert nothing.reason == "the stem is mono: it has no width to compare"
+    opposite = EFFECTS["width"].estimate(torch.stack([mono[0], -mono[0]]), RATE, profile["other"])
+    assert opposite.reason == "the stem is all side signal, its channels are opposite: it has no width to compare"
 
 
 @pytest.mark.parametrize("frames", [0, 1, 100])

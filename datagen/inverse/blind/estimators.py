@@ -248,7 +248,9 @@ def estimate_width(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -
         if not np.abs(audio).max(initial=0.0) > 0.0:
             raise Abstained("the stem is silent")
         if side_db is None:
-            raise Abstained("the stem is mono: it has no width to compare")
+            is_opposite = len(audio) == 2 and np.abs(audio[0] - audio[1]).max() > np.abs(audio[0] + audio[1]).max()
+            what = "all side signal, its channels are opposite" if is_opposite else "mono"
+            raise Abstained(f"the stem is {what}: it has no width to compare")
         if not np.isfinite(typical.middle):
             raise Abstained(f"fewer than {FEWEST_SONGS} songs of the profile have a stereo stem {profile.name!r}")
     except Abstained as reason:
