@@ -107,6 +107,9 @@ def test_a_limiter_is_undone_by_its_gain_curve(dry, tmp_path):
     assert ended.exit_code == 0, ended.output
     assert sdr_db(load(tmp_path / "dry.wav")[0], dry) > 120.0
     np.save(tmp_path / "short.npy", gain[0, :100])
+    np.save(tmp_path / "complex.npy", np.ones(100, complex))
+    ended = invoke(tmp_path / "wet.wav", tmp_path / "other.wav", "--gain-curve", tmp_path / "complex.npy")
+    assert "expected real gains, got complex128" in str(ended.exception)
     refused = invoke(tmp_path / "wet.wav", tmp_path / "other.wav", "--gain-curve", tmp_path / "short.npy")
     assert "expected one gain for each sample" in str(refused.exception)
     assert not (tmp_path / "other.wav").exists()
@@ -146,6 +149,11 @@ def test_a_file_of_no_row_is_refused(corpus, dry, tmp_path):
     save(tmp_path / "other.wav", dry, RATE)
     ended = invoke(tmp_path / "other.wav", tmp_path / "out.wav", "--settings", corpus)
     assert "none of its rows has its SHA-256" in str(ended.exception)
+    [target, *_] = (
+        signal for signals in sw.read_table(corpus / "examples.parquet")["signals"] for signal in signals if signal["role"] == "target"
+    )
+    ended = invoke(corpus / target["audio"]["path"], tmp_path / "out.wav", "--settings", corpus)
+    assert "it is a target of" in str(ended.exception)
 
 
 def test_settings_of_another_recording_are_refused(dry, tmp_path):

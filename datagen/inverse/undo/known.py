@@ -145,14 +145,17 @@ def _console(rows: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
 
 def recorded(song: Path, dataset: Path) -> Knowledge:
     """What the rows of a dataset say of one of its input files. Raises Refused for a file that is in none of its rows."""
-    sha256 = file_sha256(song)
+    sha256, is_target = file_sha256(song), False
     for example in TableRows(dataset / "examples.parquet", Example):
         for file in example.signals:
-            if file.audio.sha256 == sha256 and file.role != "input":
-                raise Refused(f"it is a target of {dataset}, not an input: the effects that the pair removes are not in it")
-            if file.audio.sha256 == sha256:
+            if file.audio.sha256 != sha256:
+                continue
+            is_target = file.role != "input"
+            if not is_target:
                 pair = next(row for row in TableRows(dataset / "pairs.parquet", WrittenPair) if row.id == example.pair_id)
                 return _known(pair, example, file, dataset)
+    if is_target:
+        raise Refused(f"it is a target of {dataset}, not an input: the effects that the pair removes are not in it")
     raise Refused(f"it is no input file of {dataset}: none of its rows has its SHA-256")
 
 
