@@ -221,6 +221,8 @@ class EffectSettings(BaseModel):
     @classmethod
     def _checked(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
         field = fields(cls).get(cast("str", info.field_name))
+        if isinstance(field, Choice) and value not in field.options:
+            raise ValueError(_none_of(field, value))
         if not isinstance(field, Range):
             return handler(value)
         if _is_tensor(value):
@@ -268,8 +270,11 @@ def _explain(settings_type: type[EffectSettings], problem: Any) -> str:
         return f"there is no setting {name!r}{hint} Its settings are {', '.join(table)}"
     if problem["type"] == "value_error":  # one of ours: it names the setting, the value and the range
         return str(problem["ctx"]["error"])
-    options = " or ".join(map(repr, field.options)) if isinstance(field, Choice) else problem["msg"]
-    return f"{name} must be {options}; got {problem['input']!r}"
+    return _none_of(field, problem["input"]) if isinstance(field, Choice) else f"{name} must be {problem['msg']}; got {problem['input']!r}"
+
+
+def _none_of(field: Choice, value: Any) -> str:
+    return f"{field.name} must be {' or '.join(map(repr, field.options))}; got {value!r}"
 
 
 @cache

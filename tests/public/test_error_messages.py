@@ -61,6 +61,8 @@ def test_a_number_of_frames_that_cannot_be_is_refused(read):
         ("fader", {"pan": "left"}, "the effect 'fader': pan must be a number between -1 and 1 left -1, right 1; got 'left'"),
         ("compressor", {"detector": "mean"}, "the effect 'compressor': detector must be 'peak' or 'rms'; got 'mean'"),
         ("compressor", {"ratio": 0.5, "linked": 7}, "the effect 'compressor': ratio must be between 1 and inf:1; got 0.5; linked must be "),
+        ("noise", {"colour": "green"}, "the effect 'noise': colour must be 'white' or 'pink' or "),
+        ("codec", {"codec": "wma"}, "the effect 'codec': codec must be 'mp3' or 'aac' or 'opus' or 'vorbis'; got 'wma'"),
         ("clip", {"threshold_db": -3.0}, "the effect 'clip': there is no setting 'threshold_db'. Its settings are ceiling_db"),
     ],
 )
