@@ -47,9 +47,11 @@ def check_place(place: Path, options: SongOptions, stage: Mapping[str, Any]) -> 
 
     of_stage = [f"--{name}" for name, value in stage.items() if value is not None]
     if options.profile is None:
-        if place.is_file():
+        has_stems = not (place / "config.toml").is_file() and _with_own_stems(place, options)[0] != place
+        if place.is_file() or has_stems:
+            kind = "folder with a mixture" if has_stems else "file"
             raise UsageError(
-                f"{place} is a file, not a corpus. To estimate the effects of a recording, name a corpus to compare with: "
+                f"{place} is a {kind}, not a corpus. To estimate the effects of a recording, name a corpus to compare with: "
                 f"stemwright estimate {place} --profile CORPUS"
             )
         if given := options.given():

@@ -86,6 +86,7 @@ def test_what_cannot_be_estimated_is_refused_with_what_to_do(place, tmp_path):
     stems = ("--stems", place / "song")
     for arguments, expected in (
         ((song,), f"stemwright estimate {song} --profile CORPUS"),
+        ((place / "song",), f"{place / 'song'} is a folder with a mixture, not a corpus. To estimate the effects of a recording, name a"),
         ((song, "--profile", tmp_path / "corpus", *stems), "this one has none. Write [estimate] with effects = true into a file"),
         ((song, "--profile", tmp_path / "foreign.parquet", *stems), "it is not the table of a profile. Expected a corpus, or its"),
         ((song, "--profile", song, *stems), "it is not the table of a profile. Expected a corpus, or its"),
