@@ -1,4 +1,4 @@
-"""Blind estimates of compression: untouched stems, our own compressor, and those of other people.
+"""Blind estimates of compression: untouched stems, our own compressor, and those of other makes.
 
     python benchmarks/blind.py [--music FOLDER] [--write]        prints these tables, too
 
@@ -31,7 +31,7 @@ from stemwright.datagen.inverse.blind.features import measure_features
 from stemwright.datagen.inverse.blind.profile import Profile, profile_of
 
 Song = Mapping[str, np.ndarray]
-SECOND = 1000  # windows in which the gain of others is measured
+SECOND = 1000  # windows in which the gain of other makes is measured
 COVERAGES = (0.25, 0.5, 0.75, 1.0)
 EXCERPT_S = 30.0
 STEMS = ("drums", "bass", "other")

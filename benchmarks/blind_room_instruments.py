@@ -1,4 +1,4 @@
-"""Reverberation of real stems by instrument, in rooms of other people: those of pyroomacoustics, and measured responses.
+"""Reverberation of real stems by instrument, in rooms of other makes: simulated by pyroomacoustics, and measured.
 
     python benchmarks/blind_room_instruments.py --music FOLDER --wad FILE [--responses FOLDER] [--songs N] [--write]
 

@@ -25,8 +25,9 @@ _really_exit = os._exit
 
 
 class _Diverted:
-    """Standard output of the process, diverted while at least one block is open. ``stream`` and ``saved``: Python's
-    and the descriptor of what it was; ``process``: the one in which it is.
+    """Standard output of the process, diverted while at least one block is open.
+
+    ``stream`` is Python's standard output as it was before, ``saved`` a copy of its descriptor, ``process`` the id of this process.
     """
 
     def __init__(self) -> None:

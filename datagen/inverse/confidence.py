@@ -6,7 +6,7 @@
 s is the standard error, from the residual as it is (``standard_errors``): noise and other sound. d is what a wrong model does: how far the
 setting is from those that single excerpts of the same audio call for, rms (``differences_of_excerpts``). Where the mix was made with these
 very effects d vanishes with the residual. A model error is often small and sometimes large: a Cauchy distribution. Its width 1.25 d was
-chosen on consoles of other people's effects, where a normal distribution, any factor of the residual's level, and blocks of other lengths
+chosen on consoles with effects of other makes, where a normal distribution, any factor of the residual's level, and blocks of other lengths
 said less well which settings were wrong (``benchmarks/foreign_consoles.py``).
 
 Conventions

@@ -117,7 +117,8 @@ class Calibration:
     ``image`` is for pan, width and the share of the time in which a stem plays; ``basis`` says what levels of this kind are called.
     ``absent_stems`` are levels instead of ``absent_lu`` for single stems, (name, level). ``leak`` is the share of the mixture that is
     subtracted from the stems before anything is measured (``stemwright.separation.balance.measure.without_leak``).
-    That may be off by ``leak_off`` of itself: what is left of a soft stem depends on it, and its interval is wider (``leak_margin``).
+    ``leak_off`` is its possible error, as a share of itself; what is left of a soft stem depends on it: its interval is wider by
+    ``leak_margin``.
     ``correction`` is added to the points of stems, ``rest_correction`` to those of everything but a stem. ``id`` says which calibration to
     one separator it is ("" for the ones here), ``songs`` on how many it was made.
     """

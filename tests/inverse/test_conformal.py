@@ -34,14 +34,14 @@ def test_the_confidence_is_the_share_of_errors_within_the_tolerance():
         errors, numbers = songs(rng, 8)
         further, _ = songs(rng, 1)
         right += list(np.abs(further) <= 1.0)
-        stated.append(song_scores(errors, np.ones(len(errors)), numbers).share(1.0))
+        stated.append(song_scores(errors, np.ones(len(errors)), numbers).probability(1.0))
     assert np.mean(stated) == pytest.approx(np.mean(right), abs=0.05)
 
 
 def test_many_trials_of_one_song_weigh_no_more_than_few_of_another():
     errors, numbers = np.concatenate([np.full(100, 0.1), [3.0, 3.0, 3.0]]), np.concatenate([np.zeros(100), [1, 2, 3]]).astype(int)
     scores = song_scores(errors, np.ones(103), numbers)
-    assert scores.share(1.0) == pytest.approx(0.25)
+    assert scores.probability(1.0) == pytest.approx(0.25)
     assert scores.factor() == 3.0
 
 
@@ -59,7 +59,7 @@ def test_the_scores_are_those_of_answers_that_would_be_given():
     trust = trust_of(replace(fit, left_out=known), 0.0, at=0.0)
     assert trust.answered.tolist() == [False, True] * 6
     assert trust.scores.factor() == pytest.approx(1.6)
-    assert trust_of(replace(fit, left_out=known), 0.0, at=0.0, unlike=1.5).scores.factor() == pytest.approx(2.4)
+    assert trust_of(replace(fit, left_out=known), 0.0, at=0.0, error_factor=1.5).scores.factor() == pytest.approx(2.4)
     few = replace(known, found=np.where(np.arange(12) < 4, numbers, 0.0))
     assert trust_of(replace(fit, left_out=few), 0.0, at=0.0).scores.songs == 6  # two songs would be answered: the scores are of all
 

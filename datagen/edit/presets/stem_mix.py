@@ -121,7 +121,7 @@ def matched(preset: Preset, folder: Path, *, partial: bool, renamed: Mapping[str
 
 
 def _check_renamed(preset: Preset, renamed: Mapping[str, str], folder: Path, by_name: Mapping[str, Path]) -> None:
-    """Raises UsageError for a stem that the preset has not, a file that is not there, and one file for two stems."""
+    """Raises UsageError for a stem that the preset does not have, a file that is missing, and one file for two stems."""
     if unknown := [name for name in renamed if name not in preset.stems]:
         raise UsageError(f"--stem: the preset has no stem {', '.join(unknown)}; it has {', '.join(preset.stems)}")
     if lost := [file for file in renamed.values() if file.lower() not in by_name]:

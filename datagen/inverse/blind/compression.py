@@ -10,8 +10,8 @@ Conventions
     error; the tolerance holds at ``COMPRESSED_DB`` and grows with the reduction, or only small ones would be reported); and where
     compression was found: by how much is then uncertain, and the interval wide, as it is for most basses. Its lower end is never 0,
     which the comparison with untouched songs excludes.
-    Interval and confidence are by the errors of songs of the profile, left out, that would have been answered
-    (``stemwright.datagen.inverse.blind.conformal``), and wider since compressors of other people are not those simulated (``OTHERS``).
+    Interval and confidence are by the errors on songs of the profile, left out, that would have been answered
+    (``stemwright.datagen.inverse.blind.conformal``), with a margin for compressors of other makes than those simulated (``OTHER_MAKES``).
 
 References
     Martinez Ramirez et al. 2022 (FxNorm-automix): the usual ballistics. Rasmussen and Williams 2006 for the regression
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 Array = NDArray[np.floating]
 
 COMPRESSED_DB = 5.0  # gain reduction at which the tolerance holds when trust is decided; a larger one may have a larger error
-# Errors on compressors of other people against those on simulated ones. Chosen on tracker songs, compressed by pedalboard, ffmpeg and a
+# Errors on compressors of other makes over those on simulated ones. Chosen on tracker songs, compressed by pedalboard, ffmpeg and a
 # compressor of a textbook, with profiles of 4 to 16 of them; not on the scores that benchmarks/blind_profiles.py has beside them.
-OTHERS = 1.2
-LEAST_DB = 0.1  # lower end of the interval of what was found: as little as is shown
+OTHER_MAKES = 1.2
+LEAST_DB = 0.1  # lowest end of the interval where compression was found: the least that tables show
 REDUCTION = "mean gain reduction"
 DERIVED = ("threshold_db", "ratio", "detector", "attack_ms", "release_ms")
 
@@ -78,7 +78,7 @@ def estimate_compressor(stem: torch.Tensor, sample_rate: int, profile: StemProfi
     regression = profile.gain_reduction
     answer = regression(dynamics)
     found = regression.detected(answer)
-    trust = trust_of(regression, TOLERANCE["compressor"], at=COMPRESSED_DB, unlike=OTHERS)
+    trust = trust_of(regression, TOLERANCE["compressor"], at=COMPRESSED_DB, error_factor=OTHER_MAKES)
     is_trusted = answer.uncertainty <= trust.allowed
     if not (found or is_trusted):
         return Blind(None, reason=_distrust(answer.expected_error if trust.allowed > 0.0 else None))

@@ -1,16 +1,17 @@
-"""How far estimates are off on songs left out, in units of their own uncertainty: intervals and confidences that hold for the next song.
+"""Intervals and confidences of estimates by their errors on songs left out, in units of the uncertainty that each estimate states.
 
     score        |error| / uncertainty of one trial of a song left out
     level        of a score: the share of the scores of all other songs that is smaller
-    factor       how many uncertainties an interval reaches: the score at the level that holds four out of five trials of a song left out
-    share        the probability that an error is within so many uncertainties: the share of trials at lower levels than theirs
+    factor       how many uncertainties an interval reaches: the score at the level that four out of five trials of a song left out do not
+                 exceed
+    probability  that an error is within so many uncertainties: the share of trials at lower levels than that number of uncertainties
 
 Conventions
-    Scores and songs are [N]. A song counts once, however many trials it has: they err together. With few songs a quantile of their scores
-    holds less of the next song than of themselves: that is why levels are taken among the other songs. With fewer than three there is no
-    factor.
-    The scores are those of estimates that would have been answered: an answer is given where a number is large, or seems sure, and such
-    numbers are more often too large, and too sure, than numbers in general.
+    Scores and songs are [N]. Every song has the same weight, however many trials it has: their errors are alike. A quantile of the scores
+    of a few songs is exceeded by the next song more often than by these songs; that is why a level is counted among the other songs. With
+    fewer than three songs there is no factor.
+    The scores are those of trials that would have been answered. Answers are given where the estimate is large or its uncertainty small,
+    and such estimates are too large, and such uncertainties too small, more often than others.
 
 References
     Vovk, Gammerman and Shafer 2005, Algorithmic Learning in a Random World. Dunn, Wasserman and Ramdas 2022, Distribution-free prediction
@@ -44,14 +45,14 @@ class SongScores:
     level_shares: Array
     songs: int
 
-    def factor(self, share: float = INTERVAL) -> float:
-        """How many uncertainties an interval has to reach to hold an estimate with that probability; infinite with too few songs."""
+    def factor(self, probability: float = INTERVAL) -> float:
+        """How many uncertainties an interval of that probability reaches on each side; infinite with too few songs."""
         if self.songs < FEWEST_SONGS:
             return math.inf
-        level = self.levels[_place(self.level_shares, share - EPSILON)]
+        level = self.levels[_place(self.level_shares, probability - EPSILON)]
         return float(self.scores[_place(self.shares, level + EPSILON)])
 
-    def share(self, factor: float) -> float:
+    def probability(self, factor: float) -> float:
         """The probability that an error is within so many uncertainties; 0 with too few songs, and never above n / (n + 1)."""
         within = int(np.searchsorted(self.scores, factor, side="right"))
         if self.songs < FEWEST_SONGS or not within:

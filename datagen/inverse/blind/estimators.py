@@ -189,7 +189,7 @@ class EqTrials:
 
     def confidence(self, expected: float) -> float:
         """The probability that a response of this expected error is right within the tolerance."""
-        return self.scores(self.errors).share(TOLERANCE["eq"] / max(expected, 1e-9))
+        return self.scores(self.errors).probability(TOLERANCE["eq"] / max(expected, 1e-9))
 
 
 def eq_trials(profile: StemProfile, bands: EqBands, sample_rate: int) -> EqTrials:

@@ -51,8 +51,8 @@ RATIO_STEP_DB = 2.0
 RATIOS = -8.0 + RATIO_STEP_DB * np.arange(22)  # edges in dB: to 32, and a last bin for no reverberation
 TOLERANCE = 0.25  # of the time, relative
 # Learnt from synthetic songs, the distribution of the time is too narrow for real sounds. Its probabilities are raised to this power and
-# divided by their sum. Chosen on channels, drums and basses of tracker songs in rooms of others (``benchmarks/blind_room_instruments.py``);
-# for synthetic songs intervals are now too wide.
+# divided by their sum. Chosen on channels, drums and basses of tracker songs in simulated and measured rooms
+# (``benchmarks/blind_room_instruments.py``); for synthetic songs intervals are too wide.
 TEMPER = 0.6
 LEAST_CONFIDENCE = 0.4
 DRY_DB = 22.0

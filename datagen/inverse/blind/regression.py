@@ -63,7 +63,7 @@ class Answer:
 
     def confidence(self, tolerance: float, scores: SongScores) -> float:
         """The probability that the value is right within a tolerance, by the scores of songs left out."""
-        return scores.share(tolerance / _slope(self.value) / max(self.uncertainty, 1e-9))
+        return scores.probability(tolerance / _slope(self.value) / max(self.uncertainty, 1e-9))
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Regression:
         return 0.0
 
     def detected(self, answer: Answer) -> bool:
-        """Whether a number is not 0: a number that is 0 would get there, left out, with a probability of ``FALSE_ALARMS`` at most."""
+        """Whether a number is not 0: of a song left out whose number is 0, the probability of this is ``FALSE_ALARMS`` at most."""
         return float(_scaled(np.array(answer.value))) > self.detection_threshold * answer.uncertainty
 
     @property
@@ -151,17 +151,17 @@ class Trust:
     scores: SongScores
 
 
-def trust_of(regression: Regression, tolerance: float, *, at: float, unlike: float = 1.0) -> Trust:
+def trust_of(regression: Regression, tolerance: float, *, at: float, error_factor: float = 1.0) -> Trust:
     """What is answered: what is trusted within a tolerance (``largest_trusted_uncertainty``), and what is detected.
 
-    Of numbers that are unlike those that were learnt from, errors are so many times as large: ``unlike``.
+    ``error_factor``: how many times as large errors are as on songs left out, where what is estimated is unlike what was learnt from.
     """
     known, allowed = regression.left_out, regression.largest_trusted_uncertainty(tolerance, at=at)
     detected = _scaled(known.found) > regression.detection_threshold * known.uncertainties
     answered = detected | (known.uncertainties <= allowed)
     few = len(np.unique(known.groups[answered])) < FEWEST_GROUPS
     kept = np.ones_like(answered) if few else answered
-    return Trust(allowed, answered, song_scores(unlike * known.errors[kept], known.uncertainties[kept], known.groups[kept]))
+    return Trust(allowed, answered, song_scores(error_factor * known.errors[kept], known.uncertainties[kept], known.groups[kept]))
 
 
 def fit_regression(x: Array, y: Array, groups: Sequence[object]) -> Regression:

@@ -93,7 +93,7 @@ def _simplified(problem: ConsoleProblem, console: ConsoleSettings, place: str, i
 
 
 def _sounds_alike(off_db: Vector, hz: Vector) -> bool:
-    """Whether two responses at frequencies [K] in Hz differ by no more than a level and what nobody reads."""
+    """Whether two responses at frequencies [K] in Hz differ by a level and at most ``ALIKE_DB``."""
     between = off_db[(hz >= LOWEST_HZ) & (hz <= TOP_HZ)]
     return float(np.abs(between - np.median(between)).max()) <= ALIKE_DB
 
