@@ -4,8 +4,8 @@
 
 Conventions
     Songs are tracker songs and scores of games, from the folder that ``free_music.py`` makes; of each stem the loudest 15 s of its first
-    two minutes. Every stem is measured once (features, simulations for a profile, dynamics of the stem through other makes of compressor). It
-    is then kept in a file of lines of JSON, so that a run that was stopped resumes; ``--minutes`` ends the measuring.
+    two minutes. Every stem is measured once (features, simulations for a profile, dynamics of the stem through other makes of compressor).
+    It is then kept in a file of lines of JSON, so that a run that was stopped resumes; ``--minutes`` ends the measuring.
     A profile is a draw of songs of one collection, or of all; up to twelve other songs are estimated against it.
     Compressors: ours with both detectors, pedalboard's, ffmpeg's, and that of a textbook. Settings are drawn from the ranges of RemFX.
     ``OTHER_MAKES`` was chosen on tracker songs and other draws (seeds up to 15) than those here (from 100); the scores were not looked at.
