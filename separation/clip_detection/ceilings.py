@@ -64,14 +64,11 @@ class ClippingTally:
         """What was found so far, one result a channel."""
         levels = [[self._tally.levels(channel, polarity) for polarity in (1, 0)] for channel in range(self._num_channels)]
         exact, undecided = _exact(levels)
-        if any(clipped for both in exact for clipped, _ in both):
-            together: list[FoundCeiling] = []  # an exact copy: what was clipped is at one level, and piles around others are not clipping
-            sides = [[sorted(clipped, key=lambda each: -each.level) for clipped, _ in both] for both in exact]
-        else:
-            together = _together(levels)
-            sides = [
-                [_side(one, others, together) for one, (_, others) in zip(*both, strict=True)] for both in zip(levels, exact, strict=True)
-            ]
+        together = _together(levels)
+        sides = [[_side(one, *piles, together) for one, piles in zip(*both, strict=True)] for both in zip(levels, exact, strict=True)]
+        clipped = [each for both in exact for piles, _ in both for each in piles]
+        if clipped:  # what was clipped is at one level, and piles around others are not clipping
+            sides = [[[one for one in side if any(_near(one, each, SAME) for each in clipped)] for side in both] for both in sides]
         found = [_channel(below, above, low.num_frames, together) for (below, above), (low, _) in zip(sides, levels, strict=True)]
         return tuple(replace(each, undecided=level) for each, level in zip(found, undecided, strict=True))
 
@@ -111,10 +108,10 @@ def _exact(levels: list[list[Levels]]) -> tuple[list[list[Piles]], list[float]]:
     return [[([], every) for _ in both] for both in exact], undecided
 
 
-def _side(levels: Levels, others: list[FoundCeiling], together: list[FoundCeiling]) -> list[FoundCeiling]:
-    """The ceilings of one polarity in a changed copy, the outermost first; none near the levels of something else."""
-    found: list[FoundCeiling] = []
-    for each in blurred_ceilings(levels):
+def _side(levels: Levels, exact: list[FoundCeiling], others: list[FoundCeiling], together: list[FoundCeiling]) -> list[FoundCeiling]:
+    """The ceilings of one polarity, the outermost first; none near the levels of something else."""
+    found = list(exact)
+    for each in [] if found else blurred_ceilings(levels):
         if any(_near(each, other, SAME) for other in others) or any(_near(each, other, ANOTHER) for other in found):
             continue
         shared = any(_near(each, other, SAME) for other in together)
