@@ -19,8 +19,8 @@ Why not the stacked one everywhere: on recordings the heights just below the cei
 is worse than the cautious one; it is better on saturated tones and filtered sawtooth and square waves. The ratio of known heights to
 their estimates does not distinguish them: it is low for good estimates of drums and voice, too. ``benchmarks/declipping.py --basses``
 prints gains.
-A dip or a flat part within a clipped top cannot be known, since no sample of it is left, and where almost all of a low tone is clipped there is too
-little to try it on: of the 54 cases printed six are below the expansion, by up to 3.5 dB, and eleven below a spline, mostly sines.
+A dip or a flat part within a clipped top cannot be known, since no sample of it is left, and where almost all of a low tone is clipped
+there is too little to try it on: of the 54 cases printed six are below the expansion, by up to 3.5 dB, and eleven below a spline.
 
 Conventions
     As in ``...clipping.conditional_mean``.
