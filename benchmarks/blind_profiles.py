@@ -252,6 +252,9 @@ def _cells(rows: list[Estimated]) -> str:
     )
 
 
+LEGEND = """\
+Answered: an estimate was given. Untouched found: stems without a compressor that are taken for compressed. The last column: of stems whose
+mean gain reduction is above 3 dB, those that are. The margin for others: intervals are widened for compressors of other makes."""
 HEADINGS = (
     "trials of compressed stems | answered | true in 80 % interval | without the margin for others | median width dB | "
     "confidence, right within 1.5 dB | untouched found | of those above 3 dB found"
@@ -305,6 +308,7 @@ def report(stems: list[Measured]) -> str:
     return "\n\n".join(
         [
             f"{len(stems)} stems of {said}; {DRAWS} draws of each size, up to {MOST_TRIED} other songs estimated against each.",
+            LEGEND,
             table(found),
             "Confidence, all songs:",
             confidence_table(found["all"]),

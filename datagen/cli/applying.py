@@ -36,7 +36,7 @@ def apply(
 ) -> None:
     """Mix dry stems with a preset: its chains of effects, faders and pans, and the effects of its bus.
 
-    Stems may be of any rate, mono or stereo.
+    Stems may have any sample rate, and be mono or stereo.
 
     Example: stemwright apply preset.json dry mix.wav
     """

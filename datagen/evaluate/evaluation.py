@@ -96,7 +96,7 @@ def _unfinished(cases: Sequence[Case], keys: Sequence[str], kept: KeptCases, rem
         state = kept.state(key)
         if state == State.BEGUN:
             remark(
-                f"{case.title}: the last run ended while it was measured (a model that crashed, or too little memory?); it comes last now"
+                f"{case.title}: the last run ended while it was measured (did a model crash, or memory run out?); it is measured last now"
             )
         elif state == State.DAMAGED:
             remark(f"{case.title}: what was kept of it is damaged or was edited; it is measured again")

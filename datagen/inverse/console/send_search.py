@@ -37,7 +37,7 @@ def check_send(send: str, bus: object, chains: Mapping[str, Sequence[str]]) -> N
     if send and own:
         raise UsageError(
             f"a shared room beside a room of its own for {', '.join(own)} cannot be determined: the mixture contains only the sum "
-            f"of both. Leave out the send, or the room of {', '.join(own)}, whose gain into the shared room then stands for both"
+            f"of both. Leave out the send, or the room of {', '.join(own)}, whose gain into the shared room then represents both"
         )
 
 

@@ -41,8 +41,8 @@ SEARCHED = ("rt60_s", "pre_delay_ms", "damping")
 class SharedRoom:
     """The gains into a room by stem, in dB, its settings, and the response that was found, float64 [C, L] at ``sample_rate``.
 
-    Without a response the room's own noise is used, at other rates that of ``sample_rate`` resampled: as good as any other to the ear, but
-    another waveform. ``confidence`` has a number for each setting that was searched, as "room.rt60_s", and for the gain of each stem by
+    Without a response the room's own noise is used, at other rates that of ``sample_rate`` resampled: it sounds alike, but is another
+    waveform. ``confidence`` has a number for each setting that was searched, as "room.rt60_s", and for the gain of each stem by
     its name.
     """
 

@@ -184,12 +184,12 @@ def _inverted(audio: Array, sample_rate: int, known: Knowledge, on_share: OnShar
 
 
 def _plausible(audio: Array) -> Array:
-    """The audio as float32. Raises Refused where it is so loud that nothing with these settings can have been this recording."""
+    """The audio as float32. Raises Refused where it peaks above HIGHEST_DBFS: then the settings are hardly those of this recording."""
     peak = float(np.abs(audio).max(initial=0.0))
     if not peak <= db_to_gain(HIGHEST_DBFS):
         reached = f"peak at {gain_to_db(peak):+.0f} dBFS" if math.isfinite(peak) else "have infinite samples"
         raise Refused(
-            f"undone with the settings, it would {reached}; at most {HIGHEST_DBFS:+g} dBFS is taken. "
+            f"undone with the settings, it would {reached}; at most {HIGHEST_DBFS:+g} dBFS is accepted. "
             "Are they the settings of this recording?"
         )
     return np.asarray(audio, np.float32)
