@@ -115,8 +115,9 @@ def _octaves(problem: ConsoleProblem, console: ConsoleSettings) -> Vector:
 def level_doubts(problem: ConsoleProblem, console: ConsoleSettings) -> dict[Unknown, float]:
     """By how much other settings of a stem differ, in parts of their ranges, for an equaliser that sounds alike at another level.
 
-    An equaliser that raises everything, with a threshold as much higher and a fader as much lower, is the same sound. Which of them was
-    used is unknown where as many bands at another level add less to the residual than a part of what is in it.
+    An equaliser that raises everything, with a threshold as much higher and a fader as much lower, is the same sound. The other level is
+    the furthest at which as many bands add no more to the residual than a part of what is in it. What they add grows about with the
+    square of the distance; so where a level that is tried adds more, the other one is nearer by the root of the ratio.
     """
     doubts: dict[Unknown, float] = {}
     plausible = PLAUSIBLE * problem.cost(console) + FLOOR
@@ -132,9 +133,10 @@ def level_doubts(problem: ConsoleProblem, console: ConsoleSettings) -> dict[Unkn
             for shift_db in SHIFTS_DB:
                 other = verb.nearest_bands(settings, metric.here_db + shift_db, metric.hz, root, problem.sample_rate, same=True)
                 off_db = response_db(effect, other, metric.hz, problem.sample_rate) - metric.here_db
-                if float(((off_db @ metric.root) ** 2).sum()) < plausible:
-                    moved = np.abs(metric.follow @ off_db).tolist()
-                    doubts |= {each: max(doubts.get(each, 0.0), by) for each, by in zip(metric.unknowns, moved, strict=True)}
+                adds = float(((off_db @ metric.root) ** 2).sum())
+                way = math.sqrt(plausible / max(adds, plausible))
+                moved = (way * np.abs(metric.follow @ off_db)).tolist()
+                doubts |= {each: max(doubts.get(each, 0.0), by) for each, by in zip(metric.unknowns, moved, strict=True)}
     return doubts
 
 
