@@ -15,7 +15,7 @@ from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.inverse.console import fit_console
 from stemwright.datagen.inverse.console.alternatives import hides
 from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSettings
-from stemwright.datagen.inverse.console.readable import with_fewer_bands
+from stemwright.datagen.inverse.console.readable import level_doubts, with_fewer_bands
 from stemwright.datagen.inverse.known_dry.few_bands import fewer_bands, nearest_bands
 from stemwright.datagen.inverse.known_dry.response import BY_CHANCE, measure_response
 
@@ -144,6 +144,19 @@ def test_a_band_stays_where_little_else_is_wrong_however_large_the_residual_is_e
     mixture = ConsoleProblem(dry["low"], dry, RATE).mix(console) + 0.1 * noise(12)  # as loud as the other stem, and no stem of the console
     found = with_fewer_bands(ConsoleProblem(mixture, dry, RATE), console)
     assert len(bands(found.chains["low"][0][1])) == kept
+
+
+def test_the_level_of_an_equaliser_is_doubted_as_far_as_the_residual_allows() -> None:
+    dry = {"one": noise(13)}
+    settings = eq.Settings(low_shelf_gain_db=5.0, low_shelf_hz=900.0, peak1_gain_db=3.0, peak1_hz=3000.0)
+    console = ConsoleSettings({"one": (("eq", settings), ("fader", EFFECTS["fader"].Settings()))})
+    mixture = ConsoleProblem(dry["one"], dry, RATE).mix(console)
+    doubts = []
+    for other in (0.4, 0.2, 0.1, 0.05, 0.025):  # amplitude of what no stem explains
+        found = level_doubts(ConsoleProblem(mixture + other * noise(14), dry, RATE), console)
+        doubts.append(max(by for each, by in found.items() if each.setting.name == "gain_db"))
+    for loud, soft in itertools.pairwise(doubts):
+        assert 0.4 * loud < soft < 1.05 * loud, "half the residual, half the doubt: neither all of it nor none"
 
 
 def test_an_effect_that_a_residual_hides_is_not_said_to_be_absent() -> None:
