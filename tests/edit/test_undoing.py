@@ -163,7 +163,7 @@ def test_settings_of_another_recording_are_refused(dry, tmp_path):
     by_peak = settings_file(tmp_path, [("clip", {"ceiling_db": -40.0})])
     assert "lets nothing above -40.00" in str(invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", by_peak).exception)
     louder = settings_file(tmp_path, [("compressor", {"threshold_db": -60.0, "ratio": 20.0})])
-    assert "at most +24 dBFS is taken" in str(invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", louder).exception)
+    assert "at most +24 dBFS is accepted" in str(invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", louder).exception)
     other = make_song(5, 3.0)["mixture"]
     save(tmp_path / "unrelated.wav", other, RATE)
     by_dry = invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--dry", tmp_path / "unrelated.wav", "--effect", "fader")

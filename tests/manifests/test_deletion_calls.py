@@ -18,8 +18,8 @@ CHECKED = "reached through no link: the way is checked before"
 HIDDEN = "a hidden name with our process in it, which we made in this function, or which a killed process of ours left"
 REVIEWED = {
     (
-        "datagen/cli/calibrate_verb.py",
-        "_remove",
+        "datagen/cli/kept_calibration_files.py",
+        "remove_calibrations",
         "remove",
     ): "a calibration that was read whole under the name that we give, and is asked to go",
     ("datagen/share/export.py", "_write", "remove"): HIDDEN,
