@@ -8,7 +8,8 @@ Conventions
     It is then kept in a file of lines of JSON, so that a run that was stopped resumes; ``--minutes`` ends the measuring.
     A profile is a draw of songs of one collection, or of all; up to twelve other songs are estimated against it.
     Compressors: ours with both detectors, pedalboard's, ffmpeg's, and that of a textbook. Settings are drawn from the ranges of RemFX.
-    ``OTHER_MAKES`` was chosen on tracker songs and other draws (seeds up to 15) than those here (from 100); the scores were not looked at.
+    Confidences were calibrated on songs of other games and on synthetic ones. ``OTHER_MAKES`` was chosen on tracker songs and other draws
+    (seeds up to 15) than those here (from 100); the scores were not looked at.
     "found" is an answer with settings. Tracker songs are of samples that may be compressed: part of what is found in untouched stems may
     be real.
     The last table has thresholds at which a share of the profile's own songs, as they are, would be taken for compressed.
@@ -39,7 +40,7 @@ from scipy.signal import lfilter
 
 from stemwright.datagen.evaluate.blind_trials import PEAK, Compress, own_compressor, untouched
 from stemwright.datagen.inverse.blind.answers import TOLERANCE
-from stemwright.datagen.inverse.blind.compression import COMPRESSED_DB, OTHER_MAKES
+from stemwright.datagen.inverse.blind.compression import COMPRESSED_DB, OTHER_MAKES, calibrated
 from stemwright.datagen.inverse.blind.features import measure_dynamics
 from stemwright.datagen.inverse.blind.profile import StemProfile, features_row, mean_gain_reduction
 from stemwright.datagen.inverse.blind.regression import Answer, Regression, trust_of
@@ -198,7 +199,7 @@ def estimates(pool: list[Measured], size: int, draw: int) -> Iterator[Estimated]
                 low <= true <= high,
                 (max(ends[0], 0.0) if found else 0.0) <= true <= max(ends[1], 0.0),
                 abs(max(answer.value, 0.0) - true) <= TOLERANCE["compressor"],
-                answer.confidence(TOLERANCE["compressor"], trust.scores),
+                calibrated(answer.confidence(TOLERANCE["compressor"], trust.scores)),
                 high - low,
                 tuple(_score(answer) > threshold for threshold in thresholds),
             )

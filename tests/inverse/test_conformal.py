@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from stemwright.datagen.inverse.blind.compression import calibrated
 from stemwright.datagen.inverse.blind.conformal import song_scores
 from stemwright.datagen.inverse.blind.regression import LeftOut, fit_regression, trust_of
 
@@ -70,3 +71,12 @@ def test_the_interval_and_the_confidence_of_an_answer_follow_the_scores():
     assert answer.interval(scores) == pytest.approx((3.0, 15.0))  # z is 2 ± 2 · 0.5
     assert (answer.confidence(5.9, scores), answer.confidence(6.1, scores)) == (0.0, 6 / 7)  # dy/dz is 6
     assert answer.interval(song_scores(np.ones(2), np.ones(2), np.arange(2))) == (-math.inf, math.inf)
+
+
+def test_the_calibration_of_confidences_rises_and_has_no_effect_without_scores():
+    given = np.linspace(0.01, 1.0, 100)
+    found = np.array([calibrated(value) for value in given])
+    assert (np.diff(found) >= 0.0).all()
+    assert calibrated(0.0) == 0.0
+    assert calibrated(0.72) == pytest.approx(0.52 + 0.26 * 0.07 / 0.15)
+    assert found.max() < 0.95  # no answer is certain

@@ -12,6 +12,8 @@ Conventions
     which the comparison with untouched songs excludes.
     Interval and confidence are by the errors on songs of the profile, left out, that would have been answered
     (``stemwright.datagen.inverse.blind.conformal``), with a margin for compressors of other makes than those simulated (``OTHER_MAKES``).
+    An uncertainty is itself an estimate, and the smallest are too small more often than too large: the confidence is mapped to the share of
+    answers that were right on other songs (``CALIBRATED``).
 
 References
     Martinez Ramirez et al. 2022 (FxNorm-automix): the usual ballistics. Rasmussen and Williams 2006 for the regression
@@ -41,6 +43,9 @@ COMPRESSED_DB = 5.0  # gain reduction at which the tolerance holds when trust is
 # Errors on compressors of other makes over those on simulated ones. Chosen on tracker songs, compressed by pedalboard, ffmpeg and a
 # compressor of a textbook, with profiles of 4 to 16 of them; not on the scores that benchmarks/blind_profiles.py has beside them.
 OTHER_MAKES = 1.2
+# Confidence by the scores, and the share of such answers that were right: rising, by least squares over profiles of 4 to 24 songs:
+# modules of four games (rafkill, criticalmass, circuslinux, biniax2) and synthetic ones. No benchmark reports them.
+CALIBRATED = ((0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0), (0.25, 0.28, 0.33, 0.39, 0.52, 0.78, 0.91))
 LEAST_DB = 0.1  # lowest end of the interval where compression was found: the least that tables show
 REDUCTION = "mean gain reduction"
 DERIVED = ("threshold_db", "ratio", "detector", "attack_ms", "release_ms")
@@ -84,12 +89,17 @@ def estimate_compressor(stem: torch.Tensor, sample_rate: int, profile: StemProfi
         return Blind(None, reason=_distrust(answer.expected_error if trust.allowed > 0.0 else None))
     low, high = (max(end, 0.0) for end in answer.interval(trust.scores))
     quantity = Quantity(REDUCTION, max(answer.value, 0.0), max(low, LEAST_DB) if found else 0.0, high)
-    confidence = round(answer.confidence(TOLERANCE["compressor"], trust.scores), 4)
+    confidence = round(calibrated(answer.confidence(TOLERANCE["compressor"], trust.scores)), 4)
     if not found:
         return Blind(None, confidence, quantity, f"no compression found: a mean gain reduction of 0 to {high:.1f} dB fits the stem")
     settings = compressor_with(quantity.value, excerpt, sample_rate, ratio_of(dynamics, profile), profile.name)
     vague = "" if is_trusted else f"compression found, but by how much is uncertain: {low:.1f} to {high:.1f} dB fit the stem"
     return Blind(settings, confidence, quantity, vague, DERIVED)
+
+
+def calibrated(confidence: float) -> float:
+    """The share of answers right within the tolerance, on other songs, where the scores of a profile give this confidence; of none 0."""
+    return float(np.interp(confidence, *CALIBRATED)) if confidence > 0.0 else 0.0
 
 
 def _distrust(error_db: float | None) -> str:
