@@ -157,6 +157,7 @@ class Undoing:
         done = any(part.steps for part in parts.values())
         after = _put_back(before, stems, parts)
         notes += self.settings.notes if self.settings else ()
+        notes += tuple(f"{name}: {note}" if name else note for name, part in parts.items() for note in part.notes)
         level = writing.levelled(after, sample_rate, "the undone recording")
         if done or always:
             level = writing.write(level, sample_rate, like=song)

@@ -1,23 +1,29 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 from conftest import make_song, write_song_file
 from typer.testing import CliRunner
 
 import stemwright as sw
+from stemwright.datagen import excerpts
 from stemwright.datagen.cli.app import app
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.limiter import Settings as Limiter
 from stemwright.datagen.effects.limiter import gain_curve
+from stemwright.datagen.inverse.undo.dry_placement import placed_dry
 from stemwright.datagen.inverse.undo.known import KnownSettings
 from stemwright.datagen.inverse.undo.reversal import _sure
+from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.writing import save
 from stemwright.manifests.usage import UsageError
 
 RATE = 44_100
+EXCERPTS = Path(excerpts.__file__).parent
 INVERTIBLE = {
     "fader": {"gain_db": -4.0, "pan": 0.3},
     "width": {"width": 1.6},
@@ -218,6 +224,59 @@ def test_a_dry_reference_tells_whether_settings_are_of_this_recording(dry, tmp_p
     ended = invoke(tmp_path / "wet.wav", tmp_path / "other.wav", "--settings", wrong, "--dry", tmp_path / "dry.wav")
     assert "Are they the settings of this recording" in str(ended.exception)
     assert not (tmp_path / "other.wav").exists()
+
+
+def shifted(audio, frames):
+    """Later by so many frames, which may be negative or no whole number."""
+    if frames != int(frames):
+        turned = np.exp(-2j * np.pi * frames * np.fft.rfftfreq(2 * audio.shape[1]))
+        return np.fft.irfft(np.fft.rfft(audio, 2 * audio.shape[1]) * turned)[:, : audio.shape[1]]
+    return np.pad(audio, ((0, 0), (max(0, frames), max(0, -frames))))[:, max(0, -frames) :][:, : audio.shape[1]]
+
+
+@pytest.fixture(scope="module")
+def filtered_guitar():
+    """A real recording, and what saturation and a filter that are not ours make of it."""
+    dry, rate = load(EXCERPTS / "guitar.ogg")
+    return dry, scipy.signal.lfilter([0.6, -0.25], [1.0, -0.4], np.tanh(2.0 * dry)), rate
+
+
+@pytest.mark.parametrize("frames", [0, 1, -1, 10.4, 441, -441, 22_050, -22_050, 132_300, -132_300])
+def test_a_late_early_or_inverted_dry_reference_is_placed_where_it_sounds(frames, filtered_guitar):
+    dry, wet, rate = filtered_guitar
+    placed = placed_dry(-0.4 * shifted(dry, frames), wet, rate)
+    assert placed.lag_frames == pytest.approx(-frames, abs=0.1)
+    assert placed.inverted
+    assert sdr_db(placed.audio / 0.4, dry[:, placed.start : placed.start + placed.audio.shape[1]]) > 30.0
+    said = " ".join(placed.notes(rate))
+    assert ("too late" in said, "too early" in said) == (frames > 0, frames < 0)
+
+
+@pytest.mark.parametrize(
+    ("stretch", "message"), [(1.0002, "another clock, which runs [12].. ppm too fast"), (None, "sounds nowhere in it")]
+)
+def test_a_dry_reference_of_another_clock_or_recording_is_refused_for_what_it_is(stretch, message, filtered_guitar):
+    dry, wet, rate = filtered_guitar
+    backing = load(EXCERPTS / "backing.ogg")[0]
+    dry, wet = (np.concatenate([each, backing, each[:, ::-1]], axis=1) for each in (dry, wet))  # a clock needs time to run away
+    at = np.arange(dry.shape[1])
+    other = np.stack([np.interp(at / stretch, at, each) for each in dry]) if stretch else backing[:, ::-1]
+    with pytest.raises(Refused, match=message):
+        placed_dry(other, wet, rate)
+
+
+def test_a_late_and_inverted_dry_reference_undoes_its_recording_in_time(dry, tmp_path):
+    wet = apply_chain(dry.astype(np.float64), RATE, [("fader", {"gain_db": -6.0, "pan": 0.2})])
+    save(tmp_path / "wet.wav", wet.astype(np.float32), RATE)
+    save(tmp_path / "dry.wav", -shifted(dry, 4410), RATE)
+    ended = invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--dry", tmp_path / "dry.wav", "--effect", "fader", "--json")
+    assert sdr_db(load(tmp_path / "out.wav")[0], dry) > 60.0
+    late, inverted = json.loads(ended.stdout)["notes"]
+    assert "4410 frames (100.00 ms) too late: moved into time" in late
+    assert "inverted against it" in inverted
+    save(tmp_path / "loud.wav", 0.3 * dry, RATE)
+    refused = invoke(tmp_path / "wet.wav", tmp_path / "other.wav", "--dry", tmp_path / "loud.wav", "--effect", "width")
+    assert "Name the gain, too: --effect width,fader" in str(refused.exception)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 requests    which effects are to be undone, and what is known of them
 known       settings from JSON, from the row of a dataset's file, from a gain curve
+dry_placement   where a dry reference sounds in the recording
 reversal    one recording [C, T] undone
 figures     peak, crest factor, loudness and gain before and after
 

@@ -230,11 +230,11 @@ def gain_curve(path: Path, audio: Array, sample_rate: int) -> Array:
 
 
 def dry_reference(path: Path, audio: Array, sample_rate: int) -> Array:
-    """The dry reference of a recording [C, T], at its rate and with its channels, cut to its length; it may be shorter."""
+    """The dry reference of a recording [C, T], at its rate and with its channels; it may be longer or shorter."""
     dry, rate = _read("dry reference", path)
     dry = resample(dry, rate, sample_rate)
     if dry.shape[0] == 1 and audio.shape[0] > 1:
         dry = np.repeat(dry, audio.shape[0], axis=0)
     if dry.shape[0] != audio.shape[0]:
         raise Refused(f"the dry reference has {dry.shape[0]} channels, the recording {audio.shape[0]}")
-    return dry[:, : audio.shape[1]]
+    return dry

@@ -48,6 +48,7 @@ class Undone:
     steps: tuple[UndoneEffect, ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)
     error_db: float | None = None  # against the dry reference, where there is one: energy of the difference over that of the reference
+    notes: tuple[str, ...] = ()  # what was done to the dry reference
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Conventions
     Array is float [C, T] at its own rate. Inverses are computed in float64, and the result is rounded to float32.
     A recording that the settings cannot have made is refused: one that peaks above the ceiling of its own limiter or clipper; and, with a
-    dry reference, one that the chain does not explain (``EXPLAINED_DB``).
+    dry reference, one that the chain does not explain (``EXPLAINED_DB``). A reference is brought into time with the recording, and into its
+    polarity, first (``stemwright.datagen.inverse.undo.dry_placement``).
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stemwright.datagen.effects import apply_chain, invert_chain, resolve_chain
+from stemwright.datagen.effects import EFFECTS, apply_chain, invert_chain, resolve_chain
 from stemwright.datagen.inverse.undo.requests import CLIP, LEAST_CONFIDENCE, Array, Knowledge, Undone, UndoneEffect
 from stemwright.manifests.decibels import db_to_gain, gain_to_db
 from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.records import Refused
 
 if TYPE_CHECKING:
+    from stemwright.datagen.inverse.undo.dry_placement import PlacedDry
     from stemwright.separation.clip_detection.ceilings import Clipping
 
 EXPLAINED_DB = -10.0  # residual of wet against the fitted chain of the dry reference, above which they are of different recordings
-SOUNDING_DBFS = -60.0
 FITTED_S = 30.0  # of the dry reference that settings are fitted on
 HIGHEST_DBFS = 24.0  # peak of what was undone; with settings of another recording it is mostly higher
 SAME = 0.01  # of a ceiling: a clipper cuts both channels and halves at one
@@ -56,8 +57,9 @@ def undo(
             _divided(audio, known.gain), (UndoneEffect(effects[-1] if effects else "gain", "gain curve", _gain_range(known.gain)),)
         )
     if known.chain or known.is_settled or known.source == "row":
-        return _compared(_inverted(audio, sample_rate, known, on_share), known.dry)
+        return _compared(_inverted(audio, sample_rate, known, on_share), known.dry, sample_rate)
     chosen, current, steps, left = list(effects) or [CLIP], audio, list[UndoneEffect](), dict[str, str]()
+    placed: PlacedDry | None = None
     while chosen:
         if chosen[-1] == CLIP:
             chosen.pop()
@@ -66,18 +68,33 @@ def undo(
         group = _last_group(chosen)
         del chosen[-len(group) :]
         if known.dry is not None:
-            current = _fitted(current, known.dry, sample_rate, group, steps, on_share)
+            placed = placed or _placed(known.dry, audio, sample_rate, group)
+            current = _fitted(current, placed, sample_rate, group, steps, on_share)
         elif known.profile is not None:
             current = _estimated(current, sample_rate, group, known.profile, least_confidence, steps, left)
-    return Undone(current, tuple(steps), left, None if known.dry is None or not steps else error_db(current, known.dry))
+    undone = Undone(current, tuple(steps), left)
+    if known.dry is None or not steps:
+        return undone
+    return _with_error(undone, placed or _placed(known.dry, audio, sample_rate, chosen), sample_rate)
 
 
 def error_db(audio: Array, dry: Array) -> float:
-    """Energy of the difference from a dry reference over that of the reference, in dB, over its length."""
-    part = audio[:, : dry.shape[1]].astype(np.float64)
-    energy = float(np.square(dry[:, : part.shape[1]], dtype=np.float64).sum())
-    difference = float(np.square(part - dry[:, : part.shape[1]]).sum())
+    """Energy of the difference from a signal of the same shape [C, T] over the energy of that, in dB."""
+    energy = float(np.square(dry, dtype=np.float64).sum())
+    difference = float(np.square(audio.astype(np.float64) - dry).sum())
     return 10.0 * math.log10(max(difference, 1e-30) / energy) if energy else math.nan
+
+
+def _placed(dry: Array, audio: Array, sample_rate: int, effects: Iterable[str]) -> PlacedDry:
+    """The dry reference in time with the recording. Raises Refused where it sounds nowhere in it."""
+    from stemwright.datagen.inverse.undo.dry_placement import placed_dry
+
+    return placed_dry(dry, audio, sample_rate, is_late=any("late" in EFFECTS[name].TRAITS for name in effects))
+
+
+def _with_error(undone: Undone, placed: PlacedDry, sample_rate: int) -> Undone:
+    """What was undone with its error against the dry reference, and what was done to that."""
+    return replace(undone, error_db=error_db(placed.of(undone.audio), placed.audio), notes=placed.notes(sample_rate))
 
 
 def _last_group(names: Sequence[str]) -> list[str]:
@@ -195,17 +212,22 @@ def _plausible(audio: Array) -> Array:
     return np.asarray(audio, np.float32)
 
 
-def _compared(undone: Undone, dry: Array | None) -> Undone:
+def _compared(undone: Undone, dry: Array | None, sample_rate: int) -> Undone:
     """What was undone with its error against a dry reference, if there is one. Raises Refused where it is not the reference's sound."""
     if dry is None or not undone.steps:
         return undone
-    found_db = error_db(undone.audio, dry)
-    if not found_db <= EXPLAINED_DB:
+    compared = _with_error(undone, _placed(dry, undone.audio, sample_rate, ()), sample_rate)
+    if not (compared.error_db or 0.0) <= EXPLAINED_DB:
         raise Refused(
-            f"undone with the settings, it differs from the dry reference by {found_db:.1f} dB; at most {EXPLAINED_DB:g} dB is taken. "
-            "Are they the settings of this recording, and is the reference in time with it?"
+            f"undone with the settings, it differs from the dry reference by {compared.error_db:.1f} dB; at most {EXPLAINED_DB:g} dB is "
+            f"taken. Are they the settings of this recording?{_reason(compared.notes)}"
         )
-    return replace(undone, error_db=found_db)
+    return compared
+
+
+def _reason(notes: Sequence[str]) -> str:
+    """What was done to the reference before it was compared, for a refusal: it is not why."""
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -237,17 +259,16 @@ def _gain_range(gain: Array) -> dict[str, float]:
     return {"lowest_gain_db": gain_to_db(float(gain.min())), "highest_gain_db": gain_to_db(float(gain.max()))}
 
 
-def _fitted(audio: Array, dry: Array, sample_rate: int, names: Sequence[str], steps: list[UndoneEffect], on_share: OnShare | None) -> Array:
+def _fitted(
+    audio: Array, placed: PlacedDry, sample_rate: int, names: Sequence[str], steps: list[UndoneEffect], on_share: OnShare | None
+) -> Array:
     """The audio through the inverse of the chain that makes it from the dry reference."""
     from stemwright.datagen.inverse import fit
     from stemwright.datagen.inverse.chain import fit_chain
+    from stemwright.datagen.inverse.undo.dry_placement import check_clock
 
-    loud = np.flatnonzero(np.abs(dry).max(axis=0) > db_to_gain(SOUNDING_DBFS))
-    if not len(loud):
-        raise Refused("the dry reference is silent; no settings follow from it")
-    start = int(loud[0])
-    part = slice(start, min(dry.shape[1], start + round(FITTED_S * sample_rate)))
-    wet, ref = audio[:, part].astype(np.float64), dry[:, part].astype(np.float64)
+    part = placed.sounding(round(FITTED_S * sample_rate))
+    wet, ref = placed.of(audio)[:, part].astype(np.float64), placed.audio[:, part].astype(np.float64)
     try:
         if len(names) == 1:
             chain: list[Any] = [(names[0], fit(names[0], wet, ref, sample_rate))]
@@ -257,14 +278,30 @@ def _fitted(audio: Array, dry: Array, sample_rate: int, names: Sequence[str], st
             chain, confidence = list(fitted), min(fitted.confidence.values(), default=None)
     except ValueError as error:
         raise Refused(f"no settings of {', '.join(names)} turn the dry reference into it: {error}") from error
-    residual_db = error_db(apply_chain(ref, sample_rate, chain), wet)
+    made = apply_chain(ref, sample_rate, chain)
+    residual_db, gain_db = error_db(made, wet), _best_gain_db(made, wet)
     if residual_db > EXPLAINED_DB:
-        raise Refused(
+        what = (
             f"{', '.join(names)} of the dry reference leaves a residual of {residual_db:.1f} dB against it; at most {EXPLAINED_DB:g} dB is "
-            "taken. Is it the same recording, in time with it, and are these all of its effects?"
+            "taken"
         )
+        with_gain_db = error_db(db_to_gain(gain_db) * made, wet)
+        if with_gain_db <= EXPLAINED_DB:
+            raise Refused(
+                f"{what}. The reference is at another level: with a gain of {gain_db:+.2f} dB, {with_gain_db:.1f} dB would be left. "
+                f"Name the gain, too: --effect {','.join(names)},fader"
+            )
+        check_clock(placed, audio, sample_rate)
+        raise Refused(f"{what}. It is the same recording, but these are not all of its effects{_reason(placed.notes(sample_rate))}")
     steps += [UndoneEffect(name, "dry", settings.plain(), confidence) for name, settings in reversed(chain)]
     return np.asarray(invert_chain(audio.astype(np.float64), sample_rate, chain), np.float32)
+
+
+def _best_gain_db(made: Array, wet: Array) -> float:
+    """The gain in dB that brings one signal closest to another."""
+    energy = float(np.square(made).sum())
+    gain = float((made * wet).sum()) / energy if energy else 0.0
+    return gain_to_db(gain) if gain > 0.0 else 0.0
 
 
 def _estimated(
