@@ -93,7 +93,7 @@ def with_stems(song: Path, stems: Mapping[str, Path], separator: Any = None, on_
     if separator is not None:
         return _separated(song, separator, on_share)
     own = load_own(song, {name: (path, 0) for name, path in stems.items()})
-    return own.mixture, own.sample_rate, own.stems, own.findings.all_notes
+    return own.mixture, own.sample_rate, own.stems, own.findings.notes_on_sound
 
 
 def _separated(song: Path, separator: Any, on_share: Callable[[float], None] | None) -> Loaded:

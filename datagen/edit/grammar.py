@@ -91,15 +91,21 @@ def parse(text: str, *, stems: Sequence[str] = STEMS, possible: Sequence[Operati
     return parse_all([text], stems=stems, possible=possible)[0]
 
 
-def parse_all(texts: Sequence[str], *, stems: Sequence[str] = STEMS, possible: Sequence[Operation] = OPERATIONS) -> list[Edit]:
-    """The labels of several sentences, each text with one or more. Raises EditError if there is none."""
-    found = [edit for text in texts if text.strip(" ;") for edit in _read(text.strip(), stems, possible)]
+def parse_all(
+    texts: Sequence[str], *, stems: Sequence[str] = STEMS, there: Sequence[str] = (), possible: Sequence[Operation] = OPERATIONS
+) -> list[Edit]:
+    """The labels of several sentences, each text with one or more. Raises EditError if there is none.
+
+    ``there`` are the stems that an error names, where not all that are understood exist.
+    """
+    there = tuple(there) or stems
+    found = [edit for text in texts if text.strip(" ;") for edit in _read(text.strip(), stems, there, possible)]
     if not found:
-        raise EditError(f"expected an edit, such as {plain_sentence(Edit('mute', (stems[0],)))!r}")
+        raise EditError(f"expected an edit, such as {plain_sentence(Edit('mute', (there[0],)))!r}")
     return found
 
 
-def _read(text: str, stems: Sequence[str], possible: Sequence[Operation]) -> tuple[Edit, ...]:
+def _read(text: str, stems: Sequence[str], there: Sequence[str], possible: Sequence[Operation]) -> tuple[Edit, ...]:
     try:
         found = read(text, stems)
     except UnclearError:
@@ -107,7 +113,7 @@ def _read(text: str, stems: Sequence[str], possible: Sequence[Operation]) -> tup
     except UnknownWordError:
         found = ()
     if not found:
-        raise not_understood(text, stems=stems, possible=possible)
+        raise not_understood(text, stems=stems, there=there, possible=possible)
     return found
 
 

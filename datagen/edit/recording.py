@@ -59,9 +59,9 @@ class Edited:
 def parse_all_edits(texts: Sequence[str], names: Mapping[str, object] | Sequence[str] = ()) -> list[Edit]:
     """The edits in some texts. Raises EditError for a text that is not an edit, and for an edit that is impossible on a recording.
 
-    ``names`` are stems beside those of the grammar.
+    ``names`` are the stems that are there, where that is known: they are understood beside those of the grammar.
     """
-    edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*grammar.STEMS, *names))), possible=POSSIBLE)
+    edits = grammar.parse_all(texts, stems=tuple(dict.fromkeys((*grammar.STEMS, *names))), there=tuple(names), possible=POSSIBLE)
     if any(each.operation == "dereverb" for each in edits):
         raise EditError(
             "the reverberation of a recording cannot be removed: its stems have no dry version. "

@@ -51,6 +51,7 @@ MOVED_LEAVES = 0.9  # of the energy that is left at the best gains: what stems t
 UNEVEN_DB = 3.0  # between the gains of the two channels of a stem
 MOST_WINDOWS, MOST_EXCERPTS = 12, 96  # windows; and windows times signals, which bounds the memory
 UNLIKE_FRAMES = 4096  # by which codecs pad
+WIDER, WITHOUT_LEAK = "; levels have an interval as wide", ": the gains of stems are measured without this leak"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,11 @@ class Findings:
     def all_notes(self) -> tuple[str, ...]:
         """Everything a person should know, a sentence each."""
         return (*(note for stem in self.stems.values() for note in stem.notes), *self.notes)
+
+    @property
+    def notes_on_sound(self) -> tuple[str, ...]:
+        """The same for one who changes the sound: without what follows from it for measured levels."""
+        return tuple(note.removesuffix(WIDER).removesuffix(WITHOUT_LEAK) for note in self.all_notes)
 
 
 @dataclass
@@ -329,7 +335,7 @@ class _Judged:
             notes.append(f"stem {name} fits the mixture best with {_db(gain):+.2f} dB{sense}; left as it is, since the fit is rough")
         if self.leaks[number].any():
             held = (f"{self.names[other]} ({_db(leak):.0f} dB)" for other, leak in enumerate(self.leaks[number]) if leak)
-            notes.append(f"stem {name} also holds {', '.join(held)}: the gains of stems are measured without this leak")
+            notes.append(f"stem {name} also holds {', '.join(held)}{WITHOUT_LEAK}")
         if (other := self.totals.container_of(number)) is not None:
             notes.append(f"stem {name} is contained in stem {self.names[other]}, too")
         elif (side := self.totals.silent_channel(number)) is not None and not mending.gain_db:
@@ -359,7 +365,7 @@ def _closure_notes(closure_db: float | None, lossy: bool) -> tuple[str, ...]:
         return ()
     return (
         f"the stems do not sum to the mixture: {closure_db:.1f} dB of its energy is in none of them. It is mastered, or holds what no stem "
-        "has; levels have an interval as wide",
+        f"has{WIDER}",
     )
 
 

@@ -57,17 +57,18 @@ def nearest(text: str, *, stems: Sequence[str], possible: Sequence[Operation] = 
     return "; ".join(map(plain_sentence, edits)) if all(edit.operation in possible for edit in edits) else None
 
 
-def not_understood(text: str, *, stems: Sequence[str], possible: Sequence[Operation]) -> EditError:
-    """The error for a text that is no edit."""
+def not_understood(text: str, *, stems: Sequence[str], there: Sequence[str], possible: Sequence[Operation]) -> EditError:
+    """The error for a text that is no edit; of the stems that are understood it names those that are ``there``."""
     shown = repr(text if len(text) <= SHOWN else text[: SHOWN - 3] + "...")
-    if (near := nearest(text, stems=stems, possible=possible)) is not None:
+    near = nearest(text, stems=stems, possible=possible)
+    if near is not None and all({*edit.stems, *(edit.all_but or ())} <= {*there} for edit in read(near, stems)):
         return EditError(f"{shown} is not understood as an edit; the nearest is {near!r}")
     examples = ", ".join(
-        repr(plain_sentence(Edit(operation, (stems[0],), amounts(operation)[-1]))) for operation in possible[:MOST_EXAMPLES]
+        repr(plain_sentence(Edit(operation, (there[0],), amounts(operation)[-1]))) for operation in possible[:MOST_EXAMPLES]
     )
     return EditError(
         f"{shown} is not understood as an edit{_reason(text, stems)}; expected sentences such as {examples}, "
-        f"with the stems {', '.join(stems)}; `stemwright edit --list` shows all"
+        f"with the stems {', '.join(there)}; `stemwright edit --list` shows all"
     )
 
 
