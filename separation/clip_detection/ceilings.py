@@ -17,8 +17,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.separation.clip_detection.evidence import FoundCeiling, blurred_ceilings, exact_ceilings, rounds_off
+from stemwright.separation.clip_detection.evidence import FoundCeiling, blurred_ceilings, exact_ceilings
 from stemwright.separation.clip_detection.levels import Levels, LevelTally, pooled
+from stemwright.separation.clip_detection.limiters import is_limiter
 
 LIKELY = 0.8  # logit: 0.69. Of unclipped songs that were left out of a fit, 99.5 % are below 0.77, and all below 1.06 (``--fit``)
 NOT_UNLIKELY = -2.0  # with the others' evidence
@@ -101,7 +102,7 @@ def _exact(levels: list[list[Levels]]) -> tuple[list[list[Piles]], list[float]]:
     polarities = [
         [(both[side], each.level) for both, piles in zip(levels, exact, strict=True) for each in piles[side][0]] for side in range(2)
     ]
-    if not rounds_off(polarities):
+    if not any(polarities) or not is_limiter(polarities):
         return exact, [0.0] * len(exact)
     undecided = [max((each.level for clipped, _ in both for each in clipped), default=0.0) for both in exact]
     every = [each for both in exact for piles in both for side in piles for each in side]

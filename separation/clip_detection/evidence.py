@@ -3,12 +3,11 @@
 An exact copy (also after a gain, or rounded) has its clipped samples at one level, so a narrow window there is in a pile: it holds far more
 samples than the windows below (``PILE``), in pairs rather than alone (a limiter with look-ahead touches its ceiling with single samples,
 ``PAIRED``), and few of the pairs within 16 such widths are outside it (the top of a smooth wave, even one of constant height, has
-sqrt(1 / 16) of them there; ``FLAT``). A limiter without look-ahead cuts the rising half of a top as flat as a clipper does, and counts as
-one unless the shape of its flat tops shows it (``rounds_off``): they begin as steep as the sound was and end round, in both polarities;
-those of a clipper begin and end alike, or differ in opposite directions above and below, as the wave does; of a square wave through a
-filter of first order all begin gently and end abruptly. In white noise, whose clipped samples are single, they follow one another at
-random; a limiter's do not within its look-ahead (``CLOSE``). In bursts of noise over tones (drum machines) they do as well, and the
-tops at the ceiling are as sharp as those of noise.
+sqrt(1 / 16) of them there; ``FLAT``). A limiter without look-ahead cuts the rising half of a top as flat as a clipper does; what tells
+them is in ``limiters``.
+
+In white noise, whose clipped samples are single, they follow one another at random; a limiter's do not within its look-ahead (``CLOSE``).
+In bursts of noise over tones (drum machines) they do as well, and the tops at the ceiling are as sharp as those of noise.
 
 Nor does a clipper let anything pass: where most samples at a level are in a time of 0.1 s in which the same half of the wave goes higher
 (``OVERTOPPED``), it is that of a tone's lower maxima or of a filtered square wave's flat parts. Each time is judged by itself, since one
@@ -36,22 +35,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.separation.clip_detection.levels import (
-    CLOSE,
-    COUNT,
-    CURVATURE,
-    WIDE_CURVATURE,
-    Levels,
-    coarse_index,
-    fine_index,
-    fine_level,
-)
+from stemwright.separation.clip_detection.levels import CLOSE, COUNT, CURVATURE, WIDE_CURVATURE, Levels
+from stemwright.separation.clip_detection.limiters import single_samples_continue
+from stemwright.separation.clip_detection.scale import coarse_index, fine_index, fine_level
 
 Array = NDArray[np.float64]
 
@@ -66,10 +57,7 @@ NOISE_CURVATURE = 0.6  # white noise has 1, music 0.01 to 0.5
 BURSTS = 0.15  # of the touching samples soon after another one: limiters with a look-ahead of 0.2 ms have up to 0.07, of 0.5 ms 0
 MOST_IN_BURSTS = 0.4  # of the tops from 0.6 times the ceiling on: of a steady tone that is rounded more are at one level
 MANY_TOUCHING = 10
-NEAR = 1e-3  # relative to a ceiling: flat tops within it are at the ceiling
-LEAST_ROUNDED = 12  # flat tops that begin steeper than they end
-ROUNDED = 2.4  # ratio of them to the reverse: 0.8 to 1.8 in music clipped at 0.3 to 5 %, mostly 3 to 10 in limited music
-LEVELS_OFF = 20.0  # ratio of the reverse to them, in either polarity
+MANY_LEVELS = 20  # windows below that hold samples: a wave that is repeated exactly has its own peak at one level, and few others
 LEAST_LEVELS = 8.0  # effective number of levels between silence and ceiling: fewer are those of pulse waves, which look clipped as made
 OVERTOPPED = 0.5  # of the samples at a level, in segments that go higher: a ceiling lets nothing pass in its time
 
@@ -145,9 +133,11 @@ def _judged(levels: Levels, start: int, width: int) -> FoundCeiling | None:
     all_pairs = (time[wide] - time[stop]) - (excursions[wide] - excursions[stop])
     close = int(levels.close[start:stop].sum())
     flat = pairs >= max(LEAST_PAIRS, PAIRED * touched, FLAT * all_pairs)
-    if flat or _scattered(levels, level, touched, close):
+    noisy = touched >= MANY_TOUCHING and len(usual) >= MANY_LEVELS and pairs >= FLAT * all_pairs
+    single = noisy and single_samples_continue(levels, level)
+    if flat or single or _scattered(levels, level, touched, close):
         limits = _effective_levels(time, level) >= LEAST_LEVELS and _overtopped(levels, start, stop, 0) <= OVERTOPPED
-        logit = min(max(pairs, close) - LEAST_PAIRS + 2.0, 7.0) if limits else -1.0
+        logit = min(max(pairs, close, touched * single) - LEAST_PAIRS + 2.0, 7.0) if limits else -1.0
     elif touched >= MANY_TOUCHING and all_pairs < (LEAST_SAMPLES - 1.0) * touched:  # single samples, here and near
         logit = -1.0
     else:
@@ -172,25 +162,6 @@ def _scattered(levels: Levels, level: float, touched: int, close: int) -> bool:
     noise = compared[CURVATURE] >= NOISE_CURVATURE * compared[COUNT]
     bursts = touching[CURVATURE] >= BURST_CURVATURE * touching[COUNT] and BURSTS * touched <= close and touched <= MOST_IN_BURSTS * tops
     return bool((noise or bursts) and close >= max(LEAST_CLOSE, 0.5 * expected) and touched <= MOST_TOUCHING * tops)
-
-
-def rounds_off(polarities: Sequence[Sequence[tuple[Levels, float]]]) -> bool:
-    """Whether flat tops are those of a limiter without look-ahead, or of a wave that levels off before it falls (a filtered square).
-
-    ``polarities`` has the levels and the ceiling of every channel, for both polarities.
-    """
-    counts = np.array([sum((_shapes(*each) for each in one), np.zeros(2, np.int64)) for one in polarities])
-    steep, reverse = counts.sum(axis=0)
-    if (counts[:, 1] >= np.maximum(LEVELS_OFF * counts[:, 0], LEAST_ROUNDED // 2)).all():
-        return True
-    both = (counts[:, 0] >= np.maximum(counts[:, 1], LEAST_ROUNDED // 4)).all()
-    return bool(both and steep >= LEAST_ROUNDED and steep > ROUNDED * (reverse + math.sqrt(steep + reverse) / 4))
-
-
-def _shapes(levels: Levels, level: float) -> NDArray[np.int64]:
-    """How many flat tops at a level begin steeper than they end, and the reverse."""
-    shapes: NDArray[np.int64] = levels.rounded[int(fine_index(level * (1 - NEAR))) : int(fine_index(level * (1 + NEAR))) + 1].sum(axis=0)
-    return shapes
 
 
 def _effective_levels(time: NDArray[np.int64], level: float) -> float:

@@ -1,7 +1,6 @@
 """Clipping found from samples alone: in exact and changed copies, and not in what is only loud."""
 
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +12,9 @@ import stemwright as sw
 from stemwright.datagen.effects import limiter
 from stemwright.manifests.sound.formats import Audio
 from stemwright.separation.clip_detection.ceilings import clipping_of
-from stemwright.separation.clip_detection.evidence import rounds_off
-from stemwright.separation.clip_detection.levels import EDGE, FINE, OCTAVES, SEGMENT, LevelTally, fine_index, fine_level
+from stemwright.separation.clip_detection.flat_tops import EDGE
+from stemwright.separation.clip_detection.levels import SEGMENT, LevelTally
+from stemwright.separation.clip_detection.scale import fine_index, fine_level
 
 RATE = 44_100
 
@@ -52,7 +52,7 @@ def test_counts_are_those_of_numpy_in_blocks_of_any_length(music):
             np.testing.assert_array_equal(counts.time, others.time)
             np.testing.assert_array_equal(counts.excursions, others.excursions)
             np.testing.assert_array_equal(counts.close, others.close)
-            np.testing.assert_array_equal(counts.rounded, others.rounded)
+            np.testing.assert_array_equal(counts.flat_tops, others.flat_tops)
             np.testing.assert_array_equal(counts.overtopped, others.overtopped)
             np.testing.assert_allclose(counts.tops, others.tops, rtol=1e-9)
             step = int(fine_index(0.2))
@@ -295,13 +295,69 @@ def test_samples_are_overtopped_where_their_own_segment_goes_higher():
     assert not tally.levels(0, 1).overtopped.any()
 
 
-@pytest.mark.parametrize(
-    ("shapes", "limited"), [([[164, 83], [50, 40]], False), ([[132, 22], [14, 10]], True), ([[69, 67], [7, 11]], False)]
-)
-def test_flat_tops_of_a_decaying_mix_that_was_clipped_are_not_those_of_a_limiter(shapes, limited):
-    """Counts of flat tops that begin steeper than they end, and the reverse, above and below: of a clipped metal song, of the same
-    limited without look-ahead, of a clipped synthetic song.
-    """
-    counts = np.zeros((2, FINE * OCTAVES, 2), np.int64)
-    counts[:, int(fine_index(0.95))] = shapes
-    assert rounds_off([[(SimpleNamespace(rounded=one), 0.95)] for one in counts]) == limited
+def plucked_strings(rng: np.random.Generator) -> np.ndarray:
+    """Karplus and Strong's strings, a new one every third of a second, [4 s]: steep onsets that decay."""
+    sound = np.zeros(4 * RATE)
+    for start in range(0, len(sound), RATE // 3):
+        period = int(rng.integers(100, 500))
+        loop = np.zeros(period + 2)
+        loop[0], loop[period:] = 1.0, -0.498
+        burst = np.zeros(len(sound) - start)
+        burst[:period] = rng.uniform(-1, 1, period)[: len(burst)]
+        sound[start:] += lfilter([1.0], loop, burst)
+    return sound
+
+
+def decaying_harmonics(rng: np.random.Generator) -> np.ndarray:
+    """Two notes a second of twelve harmonics in phase, the higher ones dying sooner, [4 s]."""
+    sound, harmonics = np.zeros(4 * RATE), np.arange(1, 13)[:, None]
+    for start in range(0, len(sound), RATE // 2):
+        time = np.arange(len(sound) - start) / RATE
+        sound[start:] += (np.sin(2 * np.pi * rng.uniform(80, 400) * harmonics * time) / harmonics * np.exp(-(2 + harmonics) * time)).sum(0)
+    return sound
+
+
+def noise_over_a_tone(rng: np.random.Generator) -> np.ndarray:
+    """A tone and a fifth of white noise: its clipped samples are mostly single ones."""
+    return np.sin(2 * np.pi * rng.uniform(300, 2000) * TIME) + 0.2 * rng.standard_normal(len(TIME))
+
+
+def chips(rng: np.random.Generator) -> np.ndarray:
+    """Pulse waves that decay in steps, over a triangle of 16 levels and bursts of noise, [4 s]."""
+    lead = np.where((rng.uniform(200, 600) * TIME) % 1.0 < 0.25, 1.0, -1.0) * np.exp(-np.floor(60 * (TIME % 0.25)) / 8)
+    bass = np.round(15 * (2 * np.abs(2 * ((rng.uniform(50, 100) * TIME) % 1.0) - 1) - 1)) / 15
+    return lead + bass + 0.3 * np.exp(-30 * (TIME % 0.5)) * rng.standard_normal(len(TIME))
+
+
+SOUNDS = (plucked_strings, decaying_harmonics, noise_over_a_tone, chips)
+
+
+@pytest.mark.parametrize("make", SOUNDS, ids=[make.__name__ for make in SOUNDS])
+def test_a_louder_sound_that_clips_at_full_scale_is_never_found_less(make):
+    """Each half of the wave that has four pairs of samples at full scale is found, at every level, as floats and as 16 bits."""
+    sound = make(np.random.default_rng(7))
+    for gain_db in (1, 3, 6, 9, 12):
+        loud = sound / np.abs(sound).max() * 10 ** (gain_db / 20)
+        for audio in (loud.clip(-1, 1), np.clip(np.round(32768 * loud), -32768, 32767) / 32768):
+            (found,) = sw.detect_clipping(audio[None].astype(np.float32), RATE)
+            for side, ceiling in ((audio, found.ceiling_high), (-audio, -found.ceiling_low)):
+                at = side >= 32767 / 32768
+                if np.count_nonzero(at[1:] & at[:-1]) >= (4 if gain_db < 6 else 1):
+                    assert ceiling == pytest.approx(1.0, abs=1e-4), gain_db
+        assert not any(each.share for each in sw.detect_clipping(0.9 / np.abs(sound).max() * sound[None], RATE))
+
+
+def rumble(rng: np.random.Generator) -> np.ndarray:
+    """A random walk that returns to 0: rough at every scale, so that no flat top's end has a shape."""
+    return lfilter([1.0], [1.0, -0.995], rng.standard_normal(len(TIME)))
+
+
+@pytest.mark.parametrize("make", [decaying_harmonics, rumble], ids=["smooth", "rough"])
+def test_limiters_without_look_ahead_are_no_clippers_in_other_sounds(make):
+    sound = make(np.random.default_rng(8))[None]
+    for gain in (1.5, 4.0):
+        limited = without_look_ahead(gain * sound / np.abs(sound).max(), 0.7, 0.05)
+        for audio in (limited, sixteen(limited)):
+            (found,) = sw.detect_clipping(audio, RATE)
+            assert not found.share
+            assert found.undecided == pytest.approx(0.7, rel=1e-3)
