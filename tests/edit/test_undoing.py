@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from stemwright.datagen.effects.limiter import Settings as Limiter
 from stemwright.datagen.effects.limiter import gain_curve
 from stemwright.datagen.inverse.undo.dry_placement import placed_dry
 from stemwright.datagen.inverse.undo.known import KnownSettings
-from stemwright.datagen.inverse.undo.reversal import _sure
+from stemwright.datagen.inverse.undo.reversal import _below, _sure
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.writing import save
@@ -207,6 +208,18 @@ def test_a_chain_of_the_bus_that_stays_is_named_and_a_stem_of_another_recording_
     assert "levels have an interval" not in said  # nothing is measured
     save(stems_folder / "stems" / "bass.wav", make_song(9, 3.0)["bass"][:, ::-1].copy(), RATE)
     assert "stem bass has effects to undo and is not found in mix.wav" in str(invoke(*arguments).exception)
+
+
+def test_a_confidence_is_shown_below_the_one_that_it_lacks():
+    assert [_below(value, 0.8) for value in (0.5, 0.7961, 0.79999)] == ["0.50", "0.796", "0.79999"]
+
+
+@pytest.mark.parametrize("text", ["\ufeff[]", "[" * 100_000])
+def test_settings_that_an_editor_or_a_fault_wrote_are_read_or_refused_by_name(text, dry, tmp_path):
+    save(tmp_path / "wet.wav", dry, RATE)
+    (tmp_path / "s.json").write_text(text, encoding="utf-8")
+    ended = invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--settings", tmp_path / "s.json")
+    assert re.search(r"s\.json: expected effects to undo|s\.json cannot be read as JSON: maximum recursion", str(ended.exception))
 
 
 def test_settings_without_an_effect_are_refused(dry, tmp_path):

@@ -69,7 +69,7 @@ class Preset:
             raise UsageError(f"{path}: no such file; expected a preset, as stemwright fit --save writes it")
         try:
             found = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"{path} cannot be read as a preset: {error}") from error
         if not isinstance(found, Mapping) or not isinstance(found.get("stems"), Mapping):
             raise UsageError(f"{path} is no preset: expected JSON with stems, as stemwright fit --save writes it")

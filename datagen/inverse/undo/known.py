@@ -71,8 +71,8 @@ class KnownSettings:
 
     def _read(self) -> None:
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            found = json.loads(self.path.read_text(encoding="utf-8-sig"))  # Windows' editors begin with a byte order mark
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"--settings {self.path} cannot be read as JSON: {error}") from error
         if isinstance(found, Mapping):
             self.sha256 = found.get("sha256")

@@ -128,7 +128,7 @@ def _not_clipped(found: Sequence[Clipping], least: float) -> str:
     best = max((each.confidence for each in found if each.share > 0.0), default=0.0)
     undecided = max((each.undecided for each in found), default=0.0)
     if best:
-        return f"clipping may be there with a confidence of {best:.2f}; {least:g} is needed"
+        return f"clipping may be there with a confidence of {_below(best, least)}; {least:g} is needed"
     if undecided:
         level = f"{gain_to_db(undecided):.2f}"
         return (
@@ -136,6 +136,11 @@ def _not_clipped(found: Sequence[Clipping], least: float) -> str:
             f'If you know that it was clipped: --settings with [{{"effect": "clip", "settings": {{"ceiling_db": {level}}}}}]'
         )
     return "no clipping was found"
+
+
+def _below(confidence: float, least: float) -> str:
+    """A confidence with the digits that show it to be below the least one."""
+    return next(text for digits in range(2, 18) if float(text := f"{confidence:.{digits}f}") < least)
 
 
 def _sides(found: Clipping) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
@@ -319,7 +324,7 @@ def _estimated(
             left[name] = answer.reason
             continue
         if answer.confidence < least:
-            left[name] = f"{answer.quantity.text()} has a confidence of {answer.confidence:.2f}; {least:g} is needed"
+            left[name] = f"{answer.quantity.text()} has a confidence of {_below(answer.confidence, least)}; {least:g} is needed"
             continue
         try:
             current = np.asarray(invert_chain(current.astype(np.float64), sample_rate, [(name, answer.settings)]), np.float32)
