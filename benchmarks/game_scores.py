@@ -108,10 +108,10 @@ def _only(song: mido.MidiFile, owner: dict[int, str], name: str) -> bytes:
             else:
                 waited += message.time
         out.tracks.append(kept)
-    return _saved(out)
+    return saved(out)
 
 
-def _saved(song: mido.MidiFile) -> bytes:
+def saved(song: mido.MidiFile) -> bytes:
     file = io.BytesIO()
     song.save(file=file)
     return file.getvalue()
@@ -136,7 +136,7 @@ def played(score: bytes, font: Path = FONT, sample_rate: int = RATE, *, dry: boo
         raise PackageError(f"the sound font {font} is not there; install the package fluid-soundfont-gm, or name another")
     with tempfile.TemporaryDirectory() as folder:
         song, sound = Path(folder) / "a.mid", Path(folder) / "a.raw"
-        song.write_bytes(_saved(_ended(parsed(score))))
+        song.write_bytes(saved(_ended(parsed(score))))
         options = f"-niq -g 0.4 -r {sample_rate} -T raw -O float {'-R 0 -C 0 ' * dry}-F".split()
         try:
             done = subprocess.run(["fluidsynth", *options, sound, font, song], check=False, capture_output=True, text=True)

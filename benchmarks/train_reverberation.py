@@ -1,13 +1,16 @@
-"""Makes the weights of the estimate of reverberation: synthetic songs, dry, in synthetic rooms of two makes.
+"""Makes the weights of the estimate of reverberation: dry stems in rooms of two makes and their variants.
+
+    python benchmarks/train_reverberation.py --wads freedoom1.wad freedm.wad --left-out freedoom2.wad --modules GAME/*.xm ...
 
 Conventions
-    Songs are ``songs.render_song`` without echo and reverb and, with ``--music`` (the folder that ``free_music.py`` makes), single channels
-    of tracker songs, whose samples are mostly dry; rooms are ``room`` and ``early`` of ``rooms.py``. Other songs and makes of rooms are
-    left to ``blind_room.py``. A seventh of the examples is dry. Each is 4 to 16 s long, and equalised by bell filters after the room; a
-    third are played faster or slower, cut or compressed before it, half have a noise floor, and some are mono.
+    Stems are those of ``room_stems.py``: synthetic songs, instruments of scores, channels and parts of tracker modules; rooms those of
+    ``training_rooms.py``. Other songs and makes of rooms are left to ``blind_room.py`` and ``blind_room_instruments.py``. A fifth of the
+    examples is dry. Each is 4 to 16 s long, and equalised by bell filters after the room; before it, most are moved to one direction or
+    made wide as mixes do it, and a third are played faster or slower, cut or compressed; half have a noise floor, and some are mono.
     Targets are soft: a time is spread over its neighbours by 0.12 octaves, a ratio by 1.2 dB. The time of a weak room counts less.
-    The stored weights are of 4,146 examples: 3,614 of 56 songs, the rest of channels. They were gathered in several runs while this program
-    was written, so that a run of it gives others of the same kind. It takes 10 minutes of one core.
+    The stored weights are of 7,448 examples of 122 songs: 229 channels of 61 scores of freedoom1.wad and freedm.wad, played from the sound
+    font TimGM6mb; 224 stems of modules of heroes, rafkill, criticalmass, circuslinux and biniax2; 120 of 30 synthetic songs. They were
+    gathered in parts while this program was written, so that a run of it gives others of the same kind. It takes 20 minutes of one core.
 """
 
 from __future__ import annotations
@@ -22,22 +25,24 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
 import numpy as np
-import rooms
-import songs
+import room_stems
 import torch
-from blind_room import tracker_stems
+from free_packages import Packages
+from rooms import through
 from scipy.ndimage import uniform_filter1d
 from song_filters import compress, peak_filter
 from torch import nn
+from tracker_modules import Player
+from training_rooms import Bank, bank
 
 from stemwright.datagen.inverse.blind.heard_reverberation import RATIOS, TIMES, WEIGHTS
-from stemwright.datagen.inverse.blind.reverberation_features import SAMPLE_RATE, band_levels, reverberation_features
+from stemwright.datagen.inverse.blind.reverberation_features import SAMPLE_RATE, levels_of, reverberation_features
 from stemwright.manifests.sound.resampling import resample
 
 FIRST_SEED = 41_000
-DURATION_S = 16.0
-MAKES, SHARES = ("room", "early", "dry"), (0.45, 0.4, 0.15)
-RT60_S, WET_DB = (0.12, 3.0), (-24.0, 4.0)
+LONGEST_S, BANK = 16.0, 480
+FONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
+DRY = 0.2  # share of the examples without a room
 NETWORKS, HIDDEN, DROPPED, EPOCHS, BATCH, DECAY = 4, 96, 0.3, 50, 256, 0.01
 VARIED = 1.0 / 3.0
 FULL_DB, NO_DB = 18.0, 26.0  # ratios up to which a time counts fully, and from which it does not
@@ -53,34 +58,41 @@ class Examples(NamedTuple):
     song: np.ndarray
 
 
-def synthetic_stems(num_songs: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Dry stems of synthetic songs, [2, T] at ``SAMPLE_RATE``, each with its song."""
-    for seed in range(FIRST_SEED, FIRST_SEED + num_songs):
-        for audio in songs.render_song(seed, DURATION_S, without=("echo", "reverb")).values():
-            yield f"synthetic {seed}", resample(audio, 44_100, SAMPLE_RATE)
-
-
-def channels(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Single channels of tracker songs, [C, T] at ``SAMPLE_RATE``."""
-    for name, audio in tracker_stems(folder, "channels", DURATION_S):
-        yield f"tracker {name}", resample(audio, 44_100, SAMPLE_RATE)
-
-
-def examples_of(audio: np.ndarray, song: str, count: int, rng: np.random.Generator) -> Iterator[Example]:
+def examples_of(audio: np.ndarray, song: str, count: int, bank: Bank, rng: np.random.Generator) -> Iterator[Example]:
     """A stem [C, T] in so many rooms."""
     for _ in range(count):
-        frames = min(round(rng.uniform(4.0, DURATION_S) * SAMPLE_RATE), audio.shape[1])
+        frames = min(round(rng.uniform(4.0, LONGEST_S) * SAMPLE_RATE), audio.shape[1])
         start = int(rng.integers(audio.shape[1] - frames + 1))
-        part = np.asarray(audio[:, start : start + frames], np.float32)
+        part = placed(np.asarray(audio[:, start : start + frames], np.float32), rng)
         part = varied(part, rng) if rng.random() < VARIED else part
-        make = str(rng.choice(MAKES, p=SHARES))
         time, ratio = float("nan"), float("inf")
-        if make != "dry":
-            made = rooms.draw_room(make, rng, SAMPLE_RATE, rt60_s=RT60_S, wet_db=WET_DB)
-            part, time, ratio = rooms.through(part, made), made.rt60_s, made.drr_db
+        if rng.random() >= DRY:
+            made = bank.draw(rng)
+            part, time, ratio = through(part, made), made.rt60_s, made.drr_db
         part = disturbed(part, rng)
-        if np.abs(part).max() > 0.0:
-            yield reverberation_features(band_levels(part), len(part)), time, ratio, song
+        if np.abs(part).max() > 0.0 and part.shape[1] >= 2 * SAMPLE_RATE:
+            part /= np.abs(part).max()
+            yield reverberation_features(levels_of(part)), time, ratio, song
+
+
+def placed(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The sound as it is, from one direction, or made wide without a room: by noise of a few ms, a delay or a chorus."""
+    kind = rng.random()
+    if kind < 0.35:
+        return audio
+    mono = audio.mean(0) if rng.random() < 0.5 else audio[int(np.square(audio).sum(1).argmax())]
+    if kind < 0.75:
+        return np.stack([mono, mono]) * rng.uniform(0.3, 1.0, 2)[:, None].astype(np.float32)
+    if kind < 0.9:
+        taps = round(rng.uniform(0.0005, 0.006) * SAMPLE_RATE)
+        short = rng.standard_normal((2, taps)) * np.exp(-3.0 * np.arange(taps) / taps)
+        return np.stack([np.convolve(mono, one / np.linalg.norm(one))[: len(mono)] for one in short]).astype(np.float32)
+    time = np.arange(len(mono)) / SAMPLE_RATE
+    delay_s = rng.uniform(0.0003, 0.025) + rng.uniform(0.0, 0.004) * rng.integers(2) * np.sin(2.0 * np.pi * rng.uniform(0.1, 3.0) * time)
+    late = np.interp(time - delay_s, time, mono, left=0.0)
+    amount = rng.uniform(0.1, 1.0)
+    wide = np.stack([mono + amount * late, mono - amount * late])
+    return np.asarray(wide if rng.random() < 0.5 else np.stack([mono, late]), np.float32)
 
 
 def varied(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -161,17 +173,25 @@ def network(examples: Examples, inputs: torch.Tensor, seed: int) -> nn.Sequentia
 
 def main() -> None:
     """Writes the weights."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--songs", type=int, default=56)
-    parser.add_argument("--rooms", type=int, default=16, help="examples of each stem")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--songs", type=int, default=30, help="synthetic songs")
+    parser.add_argument("--rooms", type=int, default=12, help="examples of each stem")
+    parser.add_argument("--wads", type=Path, nargs="*", default=(), help="WADs of free games, whose scores are played, such as freedm.wad")
+    parser.add_argument("--left-out", type=Path, help="WAD whose scores are left out, since a benchmark reports them: freedoom2.wad")
+    parser.add_argument("--font", type=Path, default=FONT, help="sound font that is no benchmark's: TimGM6mb.sf2")
+    parser.add_argument("--modules", type=Path, nargs="*", default=(), help="tracker modules of games that no benchmark reports")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--music", type=Path, help="folder of free music with tracker songs, made by benchmarks/free_music.py")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found: list[Example] = []
-    stems = chain(synthetic_stems(arguments.songs), channels(arguments.music) if arguments.music else ())
+    rng = np.random.default_rng(FIRST_SEED)
+    stems = room_stems.synthetic(range(FIRST_SEED, FIRST_SEED + arguments.songs))
+    if arguments.wads:
+        stems = chain(stems, room_stems.of_scores(arguments.wads, arguments.left_out, arguments.font, rng))
+    if arguments.modules:
+        stems = chain(stems, room_stems.of_modules(arguments.modules, Player(Packages(Path(".packages")).unpacked), rng))
+    found, known = list[Example](), bank(rng, BANK, SAMPLE_RATE)
     for number, (song, stem) in enumerate(stems):
-        found += examples_of(stem, song, arguments.rooms, np.random.default_rng([FIRST_SEED, number]))
+        found += examples_of(stem, song, arguments.rooms, known, np.random.default_rng([FIRST_SEED, number]))
         print(f"{song}: {len(found)} examples", end="\r", flush=True)
     store(arguments.out, gathered(found))
 

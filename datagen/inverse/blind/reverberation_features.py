@@ -6,6 +6,8 @@
     offsets      quantiles of the course after the steepest falls
     modulations  the envelope's power from 1 to 32 Hz, in octaves
     levels       quantiles of the level, the spectrum and the share of time that a band sounds
+    diffuse      falls and decays of what two channels do not share, and how it follows the sound; falls, decays and offsets of single
+                 partials, for sounds that do not stop at once: ``stemwright.datagen.inverse.blind.diffuse_features``
 
 Conventions
     audio is float32 [C, T], at ``SAMPLE_RATE``; powers of the channels are added, not their signals: a room is not alike in both, and a sum
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -29,6 +32,7 @@ from numpy.typing import NDArray
 from scipy.fft import rfft
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
+from stemwright.datagen.inverse.blind.diffuse_features import Diffuse, against_own, eigenvalues, partial_levels, ratios_and_courses
 from stemwright.manifests.sound.formats import Audio
 
 Array = NDArray[np.floating]
@@ -38,6 +42,7 @@ WINDOW, HOP = 512, 128  # 32 and 8 ms: the fastest fall that it can show is that
 EDGES_HZ = tuple(180.0 * 2.0 ** (n / 2.0) for n in range(11))  # to 5760 Hz
 GROUPS = ((0, 3), (3, 7), (7, 10))  # 180 to 509, to 2036, to 5760 Hz
 SOUNDS_DB, FLOOR_DB, EMPTY_DB = 30.0, 70.0, 50.0  # below a band's loud level: sounds, the least level; below the loudest band: empty
+LOWEST_DB = 100.0  # of what is diffuse, and of the sound beside it, below the loud level
 RARE_DB = 25.0  # the loud level is at most so far below the highest
 LAGS = (2, 4, 8, 16, 32, 64, 128)  # in hops
 FALL_LAG = 32
@@ -50,13 +55,27 @@ MODULATION_HZ = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 FEWEST = 20  # values of which a quantile is taken
 
 
-def reverberation_features(level: Array, num_channels: int) -> Array:
-    """The features [P] of a stem by the levels of its bands (``band_levels``)."""
-    found = [_spectrum(level, num_channels)]
+class Heard(NamedTuple):
+    """Levels of a stem: of bands [B, N], of what is diffuse in them beside the sound (None: of one channel), and of single partials."""
+
+    level: Array
+    diffuse: Diffuse | None
+    partials: list[Array]
+    num_channels: int
+
+
+def reverberation_features(heard: Heard) -> Array:
+    """The features [P] of a stem by its levels (``levels_of``)."""
+    found = [_spectrum(heard.level, heard.num_channels)]
     for low, high in GROUPS:
-        group = level[low:high]
-        group = group[np.isfinite(group).all(1)]
+        there = np.isfinite(heard.level[low:high]).all(1)
+        group = heard.level[low:high][there]
         found += [_falls(group), _decays(group), _offsets(group), _modulations(group), _levels(group)]
+        pair = Diffuse(*(side[low:high][there] for side in heard.diffuse)) if heard.diffuse else Diffuse(group[:0], group[:0])
+        own = np.maximum(against_own(pair.diffuse), -FLOOR_DB)
+        found += [ratios_and_courses(pair, HOP / SAMPLE_RATE, SOUNDS_DB), _falls(own), _decays(own)]
+    for lines_of_group in heard.partials:
+        found += [_falls(lines_of_group), _decays(lines_of_group), _offsets(lines_of_group)]
     return np.concatenate(found)
 
 
@@ -74,19 +93,44 @@ def band_levels(audio: Audio) -> Array:
     It is against the band's loud level, and no lower than ``FLOOR_DB`` under it. The loud level is the 95th percentile, or ``RARE_DB``
     below the highest.
     """
-    frames = sliding_window_view(audio, WINDOW, axis=-1)[:, ::HOP]
-    window = np.hanning(WINDOW).astype(np.float32)
-    hz = np.arange(WINDOW // 2 + 1) * SAMPLE_RATE / WINDOW
-    bands = np.stack([(hz >= low) & (hz < high) for low, high in pairwise(EDGES_HZ)]).astype(np.float32)
-    power = np.zeros((len(bands), frames.shape[1]))
-    for start in range(0, frames.shape[1], 1024):
-        spectra = rfft(frames[:, start : start + 1024] * window)
-        power[:, start : start + 1024] = bands @ (spectra.real**2 + spectra.imag**2).sum(0).T
+    return _against_loud(_band_powers(audio)[:, : len(audio)].real.sum(1))[0]
+
+
+def levels_of(audio: Audio) -> Heard:
+    """All levels of a stem [C, T] of a second at least."""
+    powers = _band_powers(audio)
+    level, loud = _against_loud(powers[:, : len(audio)].real.sum(1))
+    pair = None
+    if len(audio) == 2:
+        smaller, larger = eigenvalues(powers[:, 0].real, powers[:, 1].real, powers[:, 2])
+        pair = Diffuse(*(np.maximum(10.0 * np.log10(part + 1e-20) - loud[:, None], -LOWEST_DB) for part in (larger, smaller)))
+    return Heard(level, pair, partial_levels(audio, SAMPLE_RATE, HOP, FLOOR_DB), len(audio))
+
+
+def _against_loud(power: Array) -> tuple[Array, Array]:
+    """Levels [B, N] of powers against the loud level of each band, and these [B]."""
     level = 10.0 * np.log10(power + 1e-20)
     loud = np.maximum(np.percentile(level, 95.0, axis=1), level.max(1) - RARE_DB)
     against = np.maximum(level - loud[:, None], -FLOOR_DB)
     against[loud < loud.max() - EMPTY_DB] = -np.inf
-    return against
+    return against, loud
+
+
+def _band_powers(audio: Audio) -> NDArray[np.complexfloating]:
+    """Power of each channel in each band and, of two channels, their cross-power: [B, C or 3, N]."""
+    frames = sliding_window_view(audio, WINDOW, axis=-1)[:, ::HOP]
+    window = np.hanning(WINDOW).astype(np.float32)
+    hz = np.arange(WINDOW // 2 + 1) * SAMPLE_RATE / WINDOW
+    bands = np.stack([(hz >= low) & (hz < high) for low, high in pairwise(EDGES_HZ)]).astype(np.float32)
+    found = np.zeros((len(bands), 3 if len(audio) == 2 else len(audio), frames.shape[1]), np.complex128)
+    for start in range(0, frames.shape[1], 1024):
+        spectra = rfft(frames[:, start : start + 1024] * window)
+        powers = spectra.real**2 + spectra.imag**2
+        for channel, power in enumerate(powers):
+            found[:, channel, start : start + 1024] = bands @ power.T
+        if len(audio) == 2:
+            found[:, 2, start : start + 1024] = bands @ (spectra[0] * spectra[1].conj()).T
+    return found
 
 
 def _spectrum(level: Array, num_channels: int) -> Array:
