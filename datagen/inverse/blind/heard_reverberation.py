@@ -56,6 +56,7 @@ TOLERANCE = 0.25  # of the time, relative
 # (``CALIBRATED``). Both, and the limits below, were chosen on songs that networks were not trained on (modules of five games, scores of
 # two), in image sources and feedback delay networks; no benchmark reports these songs.
 TEMPER = 0.75
+NARROW = ((5, 9), (0.4, TEMPER))  # the power by the breadth of the stem, in bands: of basses and whistles, less can be believed
 CALIBRATED = ((0.0, 0.25, 0.4, 0.55, 0.65, 0.8, 1.0), (0.1, 0.33, 0.53, 0.62, 0.73, 0.87, 0.95))
 LEAST_CONFIDENCE = 0.55
 DRY_DB = 22.0
@@ -119,7 +120,7 @@ def estimate_reverberation(stem: Any, sample_rate: int) -> HeardReverberation:
     if fall_db < LEAST_FALL_DB:
         return HeardReverberation(None, reason="the stem is sustained: nothing in it decays, so that a room cannot be heard")
     times, ratios = _network()(reverberation_features(heard))
-    return answer_of(tempered(times), ratios)
+    return answer_of(tempered(times, float(np.interp(heard.breadth, *NARROW))), ratios)
 
 
 def estimate_room(stem: torch.Tensor, sample_rate: int, profile: StemProfile) -> Blind:
@@ -155,9 +156,9 @@ def answer_of(times: Array, ratios: Array) -> HeardReverberation:
     return replace(nothing, rt60_s=middle_s, rt60_low_s=low_s, rt60_high_s=high_s, confidence=confidence)
 
 
-def tempered(probabilities: Array) -> Array:
-    """The distribution that holds for real sounds, too: see ``TEMPER``."""
-    powers = probabilities**TEMPER
+def tempered(probabilities: Array, power: float = TEMPER) -> Array:
+    """The distribution that holds for other sounds, too: see ``TEMPER`` and ``NARROW``."""
+    powers = probabilities**power
     return np.asarray(powers / powers.sum())
 
 

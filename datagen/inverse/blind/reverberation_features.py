@@ -42,6 +42,7 @@ WINDOW, HOP = 512, 128  # 32 and 8 ms: the fastest fall that it can show is that
 EDGES_HZ = tuple(180.0 * 2.0 ** (n / 2.0) for n in range(11))  # to 5760 Hz
 GROUPS = ((0, 3), (3, 7), (7, 10))  # 180 to 509, to 2036, to 5760 Hz
 SOUNDS_DB, FLOOR_DB, EMPTY_DB = 30.0, 70.0, 50.0  # below a band's loud level: sounds, the least level; below the loudest band: empty
+BROAD_DB = 25.0  # below the loudest band: as good as empty where the breadth of a sound is counted
 LOWEST_DB = 100.0  # of what is diffuse, and of the sound beside it, below the loud level
 RARE_DB = 25.0  # the loud level is at most so far below the highest
 LAGS = (2, 4, 8, 16, 32, 64, 128)  # in hops
@@ -56,12 +57,15 @@ FEWEST = 20  # values of which a quantile is taken
 
 
 class Heard(NamedTuple):
-    """Levels of a stem: of bands [B, N], of what is diffuse in them beside the sound (None: of one channel), and of single partials."""
+    """Levels of a stem: of bands [B, N], of what is diffuse in them beside the sound (None: of one channel), and of single partials; and in
+    how many bands it is about as loud as in its loudest.
+    """
 
     level: Array
     diffuse: Diffuse | None
     partials: list[Array]
     num_channels: int
+    breadth: int
 
 
 def reverberation_features(heard: Heard) -> Array:
@@ -104,7 +108,8 @@ def levels_of(audio: Audio) -> Heard:
     if len(audio) == 2:
         smaller, larger = eigenvalues(powers[:, 0].real, powers[:, 1].real, powers[:, 2])
         pair = Diffuse(*(np.maximum(10.0 * np.log10(part + 1e-20) - loud[:, None], -LOWEST_DB) for part in (larger, smaller)))
-    return Heard(level, pair, partial_levels(audio, SAMPLE_RATE, HOP, FLOOR_DB), len(audio))
+    breadth = int((loud > loud.max() - BROAD_DB).sum())
+    return Heard(level, pair, partial_levels(audio, SAMPLE_RATE, HOP, FLOOR_DB), len(audio), breadth)
 
 
 def _against_loud(power: Array) -> tuple[Array, Array]:
