@@ -6,14 +6,20 @@ Conventions
     written. Wet and dry are rounded to float32, to 16 bit where the row says so, before the fit sees them.
     Signals and figures are those of ``stemwright.datagen.evaluate.fitted_settings``; ``stemwright evaluate fit`` measures the same on other
     multitracks. Chorus has no fit. A fit that refuses counts as a miss of every figure.
+
+    python benchmarks/fit.py [--draws 6] [--seed 2026] [--rows "compressor behind,strip"] [--write]
+
+Each draw is kept in .cache/fit.jsonl as soon as it is fitted; a run again goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before this folder, whose separation.py is a benchmark
 
@@ -24,6 +30,7 @@ from songs import render_song
 
 from stemwright.datagen.evaluate.fitted_settings import ROWS, Figures, FitRow, Goal
 
+KEPT = Path(__file__).resolve().parent.parent / ".cache" / "fit.jsonl"
 SECONDS = 6.0
 SONGS = (501, 502)
 
@@ -76,22 +83,38 @@ def cell(values: np.ndarray, goal: Goal) -> str:
     return f"{text} (target {goal.target:g}: {verdict})"
 
 
-def measure(row: FitRow, index: int, draws: int, seed: int) -> str:
-    """One line of the table."""
+def kept(name: str, row: FitRow, number: int, seed: int) -> dict[str, Any]:
+    """One draw of a row: its stem, figures and processor seconds, or why it was refused; from the file if it is there."""
+    KEPT.parent.mkdir(exist_ok=True)
+    key = {"row": name, "number": number, "seed": seed}
+    for line in KEPT.read_text().splitlines() if KEPT.exists() else ():
+        if (done := json.loads(line)).items() >= key.items():
+            return dict(done)
     sources, sample_rate = music()
+    song, stem = sources[number]
+    try:
+        figures, spent_s = row.run(song, stem, sample_rate, np.random.default_rng([seed, list(ROWS).index(name), number]))
+        found = {"stem": stem, "figures": {key: float(value) for key, value in figures.items()}, "cpu_s": spent_s, "refused": ""}
+    except ValueError as error:
+        found = {"stem": stem, "figures": {}, "cpu_s": math.nan, "refused": str(error)}
+    with KEPT.open("a") as file:
+        file.write(json.dumps(key | found) + "\n")
+    return key | found
+
+
+def measure(name: str, row: FitRow, draws: int, seed: int) -> str:
+    """One line of the table."""
     taken: list[Figures] = []
     seconds, refused = [], list[str]()
     for number in range(draws):
-        song, stem = sources[number]
-        rng = np.random.default_rng([seed, index, number])
-        try:
-            figures, spent_s = row.run(song, stem, sample_rate, rng)
-            seconds.append(spent_s)
-        except ValueError as error:
-            figures = {}
-            refused.append(f"{stem}: {error}")
-        taken.append(figures)
-        print(f"    {row.title}, {stem}: " + ", ".join(f"{key} {value:.3g}" for key, value in figures.items()), file=sys.stderr, flush=True)
+        drawn = kept(name, row, number, seed)
+        if drawn["refused"]:
+            refused.append(f"{drawn['stem']}: {drawn['refused']}")
+        else:
+            seconds.append(drawn["cpu_s"])
+        taken.append(drawn["figures"])
+        cells = ", ".join(f"{key} {value:.3g}" for key, value in drawn["figures"].items())
+        print(f"    {row.title}, {drawn['stem']}: {cells}", file=sys.stderr, flush=True)
     lost = {True: -math.inf, False: math.inf}
     columns = [
         (goal, np.array([figures.get(goal.name, lost[goal.least or goal.name.startswith("SDR")]) for figures in taken]))
@@ -117,9 +140,9 @@ def main() -> None:
         "| what is fitted | error of the settings | processor s a fit | draws |",
         "|---|---|---|---|",
     ]
-    for index, (name, row) in enumerate(ROWS.items()):
+    for name, row in ROWS.items():
         if name in arguments.rows.split(","):
-            lines.append(measure(row, index, arguments.draws, arguments.seed))
+            lines.append(measure(name, row, arguments.draws, arguments.seed))
             print(lines[-1], file=sys.stderr, flush=True)
     text = "\n".join([*lines, TRIES.rstrip()])
     print(text)

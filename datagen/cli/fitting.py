@@ -230,10 +230,17 @@ def console_table(found: Console) -> Table:
         for number, effect in enumerate(dict.fromkeys(row["effect"] for row in mine)):
             settings = [row for row in mine if row["effect"] == effect]
             name = (place or "mix bus") if number == 0 else ""
-            known = [row["confidence"] for row in settings if row["confidence"] is not None and row["determined"]]
-            percents = (min(known, default=None), settings[0]["effect_share"])
-            table.add_row(name, effect, described(settings), *("" if part is None else f"{100.0 * part:.0f} %" for part in percents))
+            share = settings[0]["effect_share"]
+            table.add_row(name, effect, described(settings), _least(settings), "" if share is None else f"{100.0 * share:.0f} %")
     return table
+
+
+def _least(settings: Sequence[Mapping[str, Any]]) -> str:
+    """The least confidence of the settings outside brackets, and in brackets that of those within, as the settings are written."""
+    known = [row for row in settings if row["confidence"] is not None]
+    parts = [[row["confidence"] for row in known if row["determined"] is determined] for determined in (True, False)]
+    texts = [_bracketed(f"{100.0 * min(part):.0f} %", determined) for part, determined in zip(parts, (True, False), strict=True) if part]
+    return " ".join(texts)
 
 
 def described(settings: Sequence[Mapping[str, Any]]) -> str:
@@ -316,11 +323,14 @@ def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
     spans = [f"{(start + offset) / sample_rate:.1f} to {(stop + offset) / sample_rate:.1f} s" for start, stop in found.spans]
     shown = [
         f"fitted from {', '.join(spans)}; settings in brackets are not determined by the audio",
-        "confidence: the least probability of a setting outside brackets to be within its tolerance; a large residual lowers it",
+        "confidence: the least probability of a setting to be within its tolerance, in brackets that of the settings in brackets",
         "share: what the residual would have of its energy from leaving out the effect; a fader is never left out",
     ]
     shown += [f"{name}: {1000.0 * lag / sample_rate:+.1f} ms against the mixture" for name, lag in found.lags.items()]
     chains = {**found.chains, "mix bus": found.bus}
+    if found.is_gains_alone:
+        shown.append("no closer than gains and pans alone, by loss or by residual: these are shown; effects may have been used")
+        chains = {}
     for name, chain in chains.items():
         if clear := [effect for effect in chain.pruned if effect not in chain.unclear]:
             shown.append(f"{name}: no better with {', '.join(clear)}, left out")

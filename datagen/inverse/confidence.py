@@ -1,11 +1,11 @@
 """The confidence of a fitted setting: the probability that it is within its tolerance of the true one.
 
-    fits        confidence = P(|noise| <= t) P(|model error| <= t) = erf(t / (s sqrt 2)) (2 / pi) arctan(t / (1.25 d))
+    fits        confidence = P(|noise| <= t) P(|model error| <= t) = erf(t / (s sqrt 2)) (2 / pi) arctan(t / (0.8 d))
     estimates   see ``stemwright.datagen.inverse.blind.conformal``: by the errors of songs left out
 
 s is the standard error, from the residual as it is (``standard_errors``): noise and other sound. d is what a wrong model does: how far the
 setting is from those that single excerpts of the same audio call for, rms (``differences_of_excerpts``). Where the mix was made with these
-very effects d vanishes with the residual. A model error is often small and sometimes large: a Cauchy distribution. Its width 1.25 d was
+very effects d vanishes with the residual. A model error is often small and sometimes large: a Cauchy distribution. Its width 0.8 d was
 chosen on consoles with effects of other makes, where a normal distribution, any factor of the residual's level, and blocks of other lengths
 said less well which settings were wrong (``benchmarks/foreign_consoles.py``).
 
@@ -38,7 +38,7 @@ EXCERPTS = 6  # of the audio, in which settings are found by themselves
 SHARED = 0.3  # of what an excerpt knows: the weight of all others, for settings that it does not determine
 BLOCKS = 256  # of the residual: some 10 ms of a few seconds, beyond which a whitened residual is uncorrelated
 
-WIDTH = 1.25  # of the distribution of model errors against the differences of excerpts
+WIDTH = 0.8  # of the distribution of model errors against the differences of excerpts
 
 Errors = Mapping[tuple[int, str], float]  # of a chain: place of the effect, name of the setting -> standard error, or difference
 NO_ERRORS: Errors = MappingProxyType({})

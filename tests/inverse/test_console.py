@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from stemwright.datagen.cli.fitting import lines
 from stemwright.datagen.effects import EFFECTS, apply_chain
-from stemwright.datagen.inverse.console import fit_console, joint_search
+from stemwright.datagen.inverse.console import fit, fit_console, joint_search
+from stemwright.datagen.inverse.console.alternatives import Pruned
 from stemwright.datagen.inverse.console.fitted_console import shifted
 from stemwright.datagen.inverse.console.joint_search import BUS, STEP, ConsoleProblem, ConsoleSettings, heard, search, unknowns_of
 from stemwright.datagen.inverse.console.preparation import excerpts
@@ -52,7 +54,7 @@ def test_equalisers_and_faders_of_two_stems_are_found_together(stems: Stems) -> 
         assert float(10.0 * (level / wanted).log10()) == pytest.approx(0.0, abs=0.1)
     torch.testing.assert_close(found.mix(stems, SAMPLE_RATE), mixture, atol=3e-3, rtol=0)
     assert [done for done, _ in heard] == sorted(done for done, _ in heard)
-    assert heard[-1][0] <= heard[-1][1]
+    assert heard[-1][0] == heard[-1][1], "the count ends at its total, whatever was not needed"
     rows = {(row["stem"], row["setting"]): row for row in found.rows()}
     assert rows["drums", "gain_db"]["unit"] == "dB"
     assert 0.0 <= rows["drums", "pan"]["confidence"] <= 1.0
@@ -206,6 +208,19 @@ def test_excerpts_of_a_long_mixture_are_fitted_together(stems: Stems) -> None:
     assert len(found.spans) == 3
     compressor: Any = dict(found.chains["drums"])["compressor"]
     assert (compressor.threshold_db, compressor.ratio) == pytest.approx((-24.0, 4.0), abs=0.2)
+
+
+def test_a_console_is_not_worse_than_gains_and_pans_and_says_if_it_is_no_more(stems: Stems, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = {name: audio[:, : SAMPLE_RATE // 2] for name, audio in stems.items()}
+    worse = {name: (use("eq", peak2_gain_db=9.0), *chain) for name, chain in FADERS.items()}
+    nothing: dict[str, list[str]] = {place: [] for place in (*worse, BUS)}
+    monkeypatch.setattr(fit, "_simplest", lambda *_: Pruned(ConsoleSettings(worse), nothing, {}, nothing))
+    monkeypatch.setattr(fit, "WHOLE", 0)
+    found = fit_console(mixed(short, FADERS), short, SAMPLE_RATE, ["eq", "fader"])
+    assert found.is_gains_alone
+    assert (found.error_db, found.loss) == (found.gain_and_pan_error_db, found.gain_and_pan_loss)
+    assert [effect for chain in found.chains.values() for effect, _ in chain] == ["fader", "fader"]
+    assert any("no closer than gains and pans alone" in line for line in lines(found, SAMPLE_RATE))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import pedalboard
 import pytest
 import torch
 
@@ -13,9 +14,10 @@ import stemwright as sw
 from stemwright.datagen.effects import EFFECTS, apply_chain, eq
 from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.inverse.console import fit_console
-from stemwright.datagen.inverse.console.alternatives import hides
-from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSettings
-from stemwright.datagen.inverse.console.readable import level_doubts, with_fewer_bands
+from stemwright.datagen.inverse.console.alternatives import hides, with_restarted_dynamics
+from stemwright.datagen.inverse.console.doubts import level_doubts, shelf_doubts
+from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSearchResult, ConsoleSettings
+from stemwright.datagen.inverse.console.readable import with_fewer_bands
 from stemwright.datagen.inverse.known_dry.few_bands import fewer_bands, nearest_bands
 from stemwright.datagen.inverse.known_dry.response import BY_CHANCE, measure_response
 
@@ -154,9 +156,35 @@ def test_the_level_of_an_equaliser_is_doubted_as_far_as_the_residual_allows() ->
     doubts = []
     for other in (0.4, 0.2, 0.1, 0.05, 0.025):  # amplitude of what no stem explains
         found = level_doubts(ConsoleProblem(mixture + other * noise(14), dry, RATE), console)
-        doubts.append(max(by for each, by in found.items() if each.setting.name == "gain_db"))
+        by_name = {each.setting.name: by * (each.setting.high - each.setting.low) for each, by in found.items()}
+        doubts.append(by_name["gain_db"])
+        assert by_name["low_shelf_gain_db"] == pytest.approx(by_name["gain_db"], rel=0.5), "the shelf gives what the fader takes"
     for loud, soft in itertools.pairwise(doubts):
         assert 0.4 * loud < soft < 1.05 * loud, "half the residual, half the doubt: neither all of it nor none"
+
+
+@pytest.mark.parametrize(("hz", "level_db"), [(300.0, 0.0), (900.0, 4.0), (5000.0, 4.0)])
+def test_a_low_shelf_at_high_frequencies_may_be_a_high_shelf_beside_another_gain(hz: float, level_db: float) -> None:
+    chain = (("eq", eq.Settings(low_shelf_gain_db=-4.0, low_shelf_hz=hz)), ("fader", EFFECTS["fader"].Settings()))
+    dry = {"one": noise(15, 0.1)}
+    found = shelf_doubts(ConsoleProblem(dry["one"], dry, RATE), ConsoleSettings({"one": chain}))
+    assert {each.setting.name: by * (each.setting.high - each.setting.low) for each, by in found.items()} == (
+        {"gain_db": pytest.approx(level_db), "low_shelf_gain_db": pytest.approx(level_db)} if level_db else {}
+    )
+
+
+@pytest.mark.parametrize(("attack_ms", "release_ms"), [(3.0, 60.0), (20.0, 200.0)])
+def test_the_threshold_of_a_compressor_that_smooths_the_level_is_found(attack_ms: float, release_ms: float) -> None:
+    swells = torch.linspace(0.0, 9.0, round(1.5 * RATE)).frac().square()
+    dry = {"one": swells * noise(18)[:1]}
+    board = pedalboard.Pedalboard([pedalboard.Compressor(-32.0, 4.0, attack_ms, release_ms)])
+    wet = torch.from_numpy(board(dry["one"].float().numpy(), RATE)).double()
+    problem = ConsoleProblem(wet, dry, RATE)
+    start = ConsoleSettings({"one": (("compressor", EFFECTS["compressor"].Settings()), ("fader", EFFECTS["fader"].Settings()))})
+    found = with_restarted_dynamics(problem, ConsoleSearchResult(start, 0.0, {}, {}))
+    compressor: Any = found.console.chains["one"][0][1]
+    assert found.residual_db < -40.0
+    assert (compressor.threshold_db, 1.0 / compressor.ratio) == (pytest.approx(-32.0, abs=0.5), pytest.approx(0.25, abs=0.03))
 
 
 def test_an_effect_that_a_residual_hides_is_not_said_to_be_absent() -> None:

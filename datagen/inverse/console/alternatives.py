@@ -73,12 +73,15 @@ def with_measured_equalisers(problem: ConsoleProblem, console: ConsoleSettings) 
 
 
 def with_restarted_dynamics(problem: ConsoleProblem, found: ConsoleSearchResult) -> ConsoleSearchResult:
-    """Each effect with a threshold from a grid again, where the residual is smaller: at first the errors of all others hid what it does."""
+    """Each effect with a threshold from a grid again, where the residual is smaller: at first the errors of all others hid what it does.
+
+    Where it is a compressor, those that smooth the level and not the gain are tried as well.
+    """
     console, best_db = found.console, found.residual_db
     for place in console.chains:
         for index, (effect, _) in enumerate(console.chain(place)):
-            if has_threshold(effect):
-                trial = console.with_chain(place, initial_settings.compression(problem, console, place, index))
+            for grid in ([], *initial_settings.other_kinds(problem, effect, place)) if has_threshold(effect) else ():
+                trial = console.with_chain(place, initial_settings.compression(problem, console, place, index, grid))
                 result = search(problem, trial, _moving(trial, place, len(problem.mixture)), iterations=4)
                 if result.residual_db < best_db - BETTER_DB:
                     console, best_db = result.console, result.residual_db
@@ -95,7 +98,7 @@ def with_other_choices(problem: ConsoleProblem, found: ConsoleSearchResult) -> C
     console, best_db = found.console, found.residual_db
     for place in (*console.chains, BUS):
         for index, (effect, settings) in enumerate(console.chain(place)):
-            for name, option in _other_options(effect, settings, len(problem.mixture)):
+            for name, option in other_options(effect, settings, len(problem.mixture)):
                 chain = list(console.chain(place))
                 chain[index] = (effect, chain[index][1].model_copy(update={name: option}))
                 trial = console.with_chain(place, chain)
@@ -111,7 +114,7 @@ def with_other_choices(problem: ConsoleProblem, found: ConsoleSearchResult) -> C
     return found._replace(console=console, residual_db=best_db)
 
 
-def _other_options(effect: str, settings: EffectSettings, channels: int) -> list[tuple[str, Any]]:
+def other_options(effect: str, settings: EffectSettings, channels: int) -> list[tuple[str, Any]]:
     """The choices of an effect that are not made, each with the name of its setting; none where what is chosen leaves no trace."""
     if has(effect, "normalising"):
         return []

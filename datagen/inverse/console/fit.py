@@ -5,7 +5,7 @@ fit stays beside the result for comparison. The response of each stem in the mix
 settings are searched together (``stemwright.datagen.inverse.console.joint_search``). Between searches each equaliser is restarted from the
 response that the residual calls for: this escapes local minima in which the bands divide the work wrongly. Finally an effect is
 pruned if the mix is as close without it (``stemwright.datagen.inverse.console.alternatives``), rooms are fitted to the residual
-(``stemwright.datagen.inverse.console.rooms``), and all effects are pruned if gain and pan alone have the smaller spectral loss.
+(``stemwright.datagen.inverse.console.rooms``), and all effects are pruned if gain and pan alone have the smaller spectral loss or residual.
 
 Conventions
     Audio is [C, T], numpy or torch, float; stems and mixture have one shape. A stem may be late or early by up to a second.
@@ -41,6 +41,7 @@ from stemwright.datagen.inverse.console.alternatives import (
     with_restarted_dynamics,
     with_restarted_equalisers,
 )
+from stemwright.datagen.inverse.console.doubts import doubts
 from stemwright.datagen.inverse.console.fitted_console import Console
 from stemwright.datagen.inverse.console.joint_search import (
     BUS,
@@ -52,11 +53,11 @@ from stemwright.datagen.inverse.console.joint_search import (
     unknowns_of,
 )
 from stemwright.datagen.inverse.console.preparation import Preparation, checked, prepared, without_absent_stems
-from stemwright.datagen.inverse.console.readable import level_doubts, with_fewer_bands
+from stemwright.datagen.inverse.console.readable import with_fewer_bands
 from stemwright.datagen.inverse.console.rides import check_ride
 from stemwright.datagen.inverse.console.send_search import aligned, check_send, search_with_room
 from stemwright.datagen.inverse.console.whole_song import FittedSong
-from stemwright.datagen.inverse.effect_roles import is_fader
+from stemwright.datagen.inverse.effect_roles import has, is_fader
 from stemwright.datagen.inverse.fitted_chain import FittedChain
 
 SHORT_S = 2.5
@@ -66,6 +67,7 @@ CLEARLY = 0.5  # of the residual of another console: then that one does not coun
 OTHERS = 0.25  # of the difference of faders to another console that is as close, against that between excerpts
 RESTARTED_DB = 3.0  # by which one restart lowers the residual, so that another kind is not tried
 LEAST_DB = 0.3  # by which a turn has to lower the residual, so that there is another one
+WORSE, WORSE_DB = 1.0001, 0.001  # loss and residual against those of gains and pans alone: more than rounding
 NEAR_DB = -60.0  # whitened residual below which no other local minimum is searched
 DEFAULT = ("eq", "compressor", "fader")
 
@@ -121,23 +123,28 @@ def fit_console(
         report("shared room")
         late = aligned({name: dry[name] for name in plain.chains}, preparation.lags)
         problem, found = search_with_room(target, late, problem, found, _again)
-    report("pruning")
+    report("pruning", left=1)
     searched = found.console
     best = _simplest(_short(problem), searched)
     found = search(problem, best.console, heard(best.console, unknowns_of(best.console, len(target))), iterations=WHOLE, errors=True)
     best = best._replace(console=_with_powers(problem, found.console))
-    losses = [_loss(problem, each) for each in (best.console, plain)]
-    if losses[0] > losses[1]:  # the waveform is closer but the sound is not: only the faders are kept
-        gone = {place: [name for name in names.get(place, bus) if not is_fader(name)] for place in best.names}
-        best = Pruned(plain, gone, {}, gone)
-        found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0, errors=True)
-        losses = [losses[1], losses[1]]
-    report("done")
     found = _with_doubts(found, best, problem, searched)
     chains = _chains(best, found, model_errors or {})
-    result = _result(problem, (best.console, plain), chains, losses, preparation)
+    result = _result(problem, (best.console, plain), chains, preparation)
     heard_stems = {name: dry[name] for name in result.chains}
-    return FittedSong(target, heard_stems, sample_rate, problem.taps, send, ride_s).completed(result)
+    result = FittedSong(target, heard_stems, sample_rate, problem.taps, send, ride_s).completed(result)
+    if _is_worse(result):
+        gone = {place: [name for name in names.get(place, bus) if not is_fader(name)] for place in best.names}
+        found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0, errors=True)
+        result = _result(problem, (plain, plain), _chains(Pruned(plain, gone, {}, gone), found, model_errors or {}), preparation)
+    report("done", left=0)
+    return result
+
+
+def _is_worse(console: Console) -> bool:
+    """Whether gains and pans alone sound closer, or leave less of the waveform: with the unknown noise of a room, more says nothing."""
+    noisy = any(has(effect, "stochastic") for chain in console.chains.values() for effect, _ in chain)
+    return console.loss > WORSE * console.gain_and_pan_loss or (console.error_db > console.gain_and_pan_error_db + WORSE_DB and not noisy)
 
 
 def _simplest(problem: ConsoleProblem, console: ConsoleSettings) -> Pruned:
@@ -154,7 +161,7 @@ def _with_doubts(found: ConsoleSearchResult, best: Pruned, problem: ConsoleProbl
     The latter counts for faders, unless it was clearly worse.
     """
     differences = dict(found.difference)
-    for each, doubt in level_doubts(_short(problem), best.console).items():
+    for each, doubt in doubts(_short(problem), best.console).items():
         if each in differences:
             differences[each] = math.hypot(differences[each], doubt)
     if problem.cost(found.console) < CLEARLY * problem.cost(searched):
@@ -185,12 +192,13 @@ def _loss(problem: ConsoleProblem, console: ConsoleSettings) -> float:
 
 
 class _Report:
-    """Counts the steps of a fit."""
+    """Counts the steps of a fit: those that were not needed are passed over where it is known how many are ``left``."""
 
     def __init__(self, on_progress: Progress | None, total: int) -> None:
         self.on_progress, self.total, self.done = on_progress, total, 0
 
-    def __call__(self, what: str) -> None:
+    def __call__(self, what: str, *, left: int | None = None) -> None:
+        self.done = self.done if left is None else self.total - left
         if self.on_progress is not None:
             self.on_progress(min(self.done, self.total), self.total, what)
         self.done += 1
@@ -265,7 +273,6 @@ def _result(
     problem: ConsoleProblem,
     consoles: tuple[ConsoleSettings, ConsoleSettings],
     chains: Mapping[str, FittedChain],
-    losses: Sequence[float],
     preparation: Preparation,
 ) -> Console:
     """The console with its errors and losses, beside those of gains and pans alone."""
@@ -278,8 +285,8 @@ def _result(
         chains={name: fitted[name] for name in console.chains},
         error_db=errors_db[0],
         gain_and_pan_error_db=errors_db[1],
-        loss=losses[0],
-        gain_and_pan_loss=losses[1],
+        loss=_loss(problem, console),
+        gain_and_pan_loss=_loss(problem, plain),
         bus=fitted[BUS],
         faders={name: chain[0][1] for name, chain in plain.chains.items()},
         lags=preparation.lags,

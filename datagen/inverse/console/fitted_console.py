@@ -48,6 +48,12 @@ class Console:
     spans: tuple[tuple[int, int], ...] = ()
     send: SharedRoom | None = None
 
+    @property
+    def is_gains_alone(self) -> bool:
+        """Whether effects were asked for and none of them is here, since gains and pans alone are as close to the mixture or closer."""
+        asked = any(chain.pruned for chain in (*self.chains.values(), self.bus))
+        return asked and (self.loss, self.error_db) == (self.gain_and_pan_loss, self.gain_and_pan_error_db)
+
     def mix(self, stems: Mapping[str, Any], sample_rate: int) -> torch.Tensor:
         """Renders the console's mix of the stems, float64 [C, T]."""
         wet = self.wet(stems, sample_rate)

@@ -154,10 +154,32 @@ def _quarters(effect: str) -> list[dict[str, Any]]:
     return [{**settings.plain(), **point} for point in _grid(points)]
 
 
-def compression(problem: ConsoleProblem, console: ConsoleSettings, name: str, index: int) -> tuple[Use, ...]:
+# Compressors that smooth the level and not the gain, as those of most programs do: a search from the grid above ends in a local minimum
+# in which the gain is smoothed for them. A detector of each kind is a start of its own.
+LEVEL_SMOOTHED = {
+    "compressor": [
+        [
+            {"detector": detector, "linked": linked, **point, "ratio": 3.0, "attack_ms": 0.1, "release_ms": 0.1}
+            for point in _grid({"detector_attack_ms": (1.5, 6.0), "detector_release_ms": (25.0, 80.0)})
+        ]
+        for detector, linked in itertools.product(("peak", "rms"), (True, False))
+    ],
+}
+
+
+def other_kinds(problem: ConsoleProblem, effect: str, name: str) -> list[list[dict[str, Any]]]:
+    """Grids of further kinds of an effect with a threshold: in each the choices are made. Equal channels need no link."""
+    stem = problem.stems[name]
+    alike = len(stem) == 1 or bool(torch.equal(stem[0], stem[-1]))
+    return [grid for grid in LEVEL_SMOOTHED.get(effect, []) if not alike or grid[0]["linked"]]
+
+
+def compression(
+    problem: ConsoleProblem, console: ConsoleSettings, name: str, index: int, grid: Sequence[Mapping[str, Any]] = ()
+) -> tuple[Use, ...]:
     """The chain of a stem with settings of a grid that, with a fader, are closest to the mixture without the other stems.
 
-    The effect at ``index`` has a threshold, as a compressor does.
+    The effect at ``index`` has a threshold, as a compressor does. Without a ``grid`` it is that of ``GRIDS``.
     """
     chain = list(console.chains[name])
     others = [problem.wet(other, uses) for other, uses in console.chains.items() if other != name]
@@ -170,7 +192,7 @@ def compression(problem: ConsoleProblem, console: ConsoleSettings, name: str, in
     levels_db = np.quantile(level_db[level_db > level_db.max() - 60.0], (0.1, 0.4, 0.7, 0.9))
     thresholds = np.unique(np.clip(levels_db, fields_db[0].low + 1.0, fields_db[0].high - 1.0))
     best: tuple[float, Any] | None = None
-    for threshold_db, point in itertools.product(thresholds, GRIDS.get(effect) or _quarters(effect)):
+    for threshold_db, point in itertools.product(thresholds, grid or GRIDS.get(effect) or _quarters(effect)):
         use = (effect, kind(**{**point, **{field.name: float(threshold_db) for field in fields_db}}))
         wet = problem.white(apply_chain(source, problem.sample_rate, [use]))
         factor = (wet * rest).sum(-1) / np.maximum((wet**2).sum(-1), 1e-300)

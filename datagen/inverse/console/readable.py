@@ -24,7 +24,6 @@ from stemwright.datagen.inverse.console.joint_search import (
     TOP_HZ,
     ConsoleProblem,
     ConsoleSettings,
-    Unknown,
     heard,
     search,
     unknowns_of,
@@ -43,9 +42,6 @@ ALMOST, HEARD = 10.0, 1e-4  # times the residual that is allowed, of the mixture
 TRIED = 2  # of the equalisers with one number of bands
 ITERATIONS = 4
 TURNS = 2
-SHIFTS_DB = (-8.0, -3.0, 3.0, 8.0)  # of the level of an equaliser, that are tried
-LEVEL = 0.1  # of what all frequencies cost: what a level costs that differs from the one that is tried
-PLAUSIBLE = 0.3  # of the residual: what an equaliser that may have been used may add
 
 
 def with_fewer_bands(problem: ConsoleProblem, console: ConsoleSettings) -> ConsoleSettings:
@@ -110,34 +106,6 @@ def _octaves(problem: ConsoleProblem, console: ConsoleSettings) -> Vector:
     edges = np.searchsorted(hz, LOWEST_HZ * 2.0 ** np.arange(math.ceil(math.log2(TOP_HZ / LOWEST_HZ)) + 1))
     sums = np.concatenate([[0.0], np.cumsum(power, dtype=float)])
     return np.asarray(np.diff(sums[edges.clip(max=len(power))])) * 2.0 / problem.goal.shape[-1] / problem.energy
-
-
-def level_doubts(problem: ConsoleProblem, console: ConsoleSettings) -> dict[Unknown, float]:
-    """By how much other settings of a stem differ, in parts of their ranges, for an equaliser that sounds alike at another level.
-
-    An equaliser that raises everything, with a threshold as much higher and a fader as much lower, is the same sound. The other level is
-    the furthest at which as many bands add no more to the residual than a part of what is in it. What they add grows about with the
-    square of the distance; so where a level that is tried adds more, the other one is nearer by the root of the ratio.
-    """
-    doubts: dict[Unknown, float] = {}
-    plausible = PLAUSIBLE * problem.cost(console) + FLOOR
-    for place in console.chains:
-        for index, (effect, settings) in enumerate(console.chain(place)):
-            verb: Any = EFFECTS[effect]
-            if not hasattr(verb, "nearest_bands"):
-                continue
-            metric = response_metric(problem, console, place, index)
-            # As if the level itself were heard a little: the nearest that these bands come to it is what counts.
-            level = np.full((len(metric.hz), 1), LEVEL * np.sqrt((metric.root**2).sum()) / len(metric.hz))
-            root = np.concatenate([metric.root, level], 1)
-            for shift_db in SHIFTS_DB:
-                other = verb.nearest_bands(settings, metric.here_db + shift_db, metric.hz, root, problem.sample_rate, same=True)
-                off_db = response_db(effect, other, metric.hz, problem.sample_rate) - metric.here_db
-                adds = float(((off_db @ metric.root) ** 2).sum())
-                way = math.sqrt(plausible / max(adds, plausible))
-                moved = (way * np.abs(metric.follow @ off_db)).tolist()
-                doubts |= {each: max(doubts.get(each, 0.0), by) for each, by in zip(metric.unknowns, moved, strict=True)}
-    return doubts
 
 
 def _settled(problem: ConsoleProblem, console: ConsoleSettings, *places: str) -> ConsoleSettings:
