@@ -192,10 +192,20 @@ def read_console(path: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str,
         raise UsageError(f"{path}: expected stems, default and bus, got {', '.join(sorted(unknown))}")
     from stemwright.datagen.inverse.console import DEFAULT
 
-    default = tuple(table.get("default", DEFAULT))
-    if unknown := set(table.get("stems", {})) - set(names):
+    stems = table.get("stems", {})
+    if not isinstance(stems, dict):
+        raise UsageError(f'{path}: expected stems as a table, such as [stems] vocals = ["eq", "fader"], got {stems!r}')
+    if unknown := set(stems) - set(names):
         raise UsageError(f"{path}: there is no stem {', '.join(sorted(unknown))}; the stems are {', '.join(names)}")
-    return {name: tuple(table.get("stems", {}).get(name, default)) for name in names}, tuple(table.get("bus", ()))
+    default = _listed(table.get("default", list(DEFAULT)), "default", path)
+    return {name: _listed(stems.get(name, list(default)), name, path) for name in names}, _listed(table.get("bus", []), "bus", path)
+
+
+def _listed(chain: Any, name: str, path: Path) -> tuple[str, ...]:
+    """A chain of a TOML file. Raises UsageError for what is no list of names."""
+    if not isinstance(chain, list) or not all(isinstance(effect, str) for effect in chain):
+        raise UsageError(f'{path}: expected a list of effects for {name}, such as ["eq", "fader"], got {chain!r}')
+    return tuple(chain)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -206,10 +216,9 @@ def _span(text: str | None, sample_rate: int, frames: int) -> slice:
     if text is None:
         return slice(0, frames)
     try:
-        start_s, end_s = (float(part) for part in text.split(":"))
-    except ValueError:
+        start, stop = (round(float(part) * sample_rate) for part in text.split(":"))
+    except (ValueError, OverflowError):  # of what is infinite
         raise UsageError(f"expected --excerpt START:END in seconds such as 30:36, got {text!r}") from None
-    start, stop = round(start_s * sample_rate), round(end_s * sample_rate)
     if start < 0 or min(stop, frames) - start < sample_rate:
         raise UsageError(f"expected an excerpt of at least a second within 0:{frames / sample_rate:.1f}, got {text}")
     return slice(start, min(stop, frames))

@@ -17,6 +17,7 @@ from stemwright.datagen.cli.fitting import load_multitrack, read_console
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.manifests.sound.decoding import load
 from stemwright.manifests.sound.writing import save
+from stemwright.manifests.usage import UsageError
 
 SAMPLE_RATE = 44_100
 FADERS = {"drums": (-4.0, 0.3), "vocals": (2.0, -0.5)}
@@ -95,6 +96,12 @@ def test_chains_come_from_a_file(tmp_path: Path) -> None:
     assert read_console(path, ["drums", "vocals"]) == ({"drums": ("fader",), "vocals": ("eq", "fader")}, ("limiter",))
     with pytest.raises(ValueError, match=r"there is no stem vocals; the stems are drums"):
         read_console(path, ["drums"])
+    for wrong in ('stems = "eq"', '[stems]\ndrums = "eq"', "default = 3", "bus = [1]"):
+        path.write_text(wrong)
+        with pytest.raises(
+            UsageError, match=r"console\.toml: expected (stems as a table|a list of effects for (drums|default|bus)), such as"
+        ):
+            read_console(path, ["drums"])
     path.write_text("buss = []\n")
     with pytest.raises(ValueError, match="expected stems, default and bus, got buss"):
         read_console(path, ["drums"])
@@ -106,6 +113,7 @@ def test_chains_come_from_a_file(tmp_path: Path) -> None:
         (["mix.wav"], r"no stems of its own; give the folder with the stems: --stems FOLDER"),
         (["nothing.wav", "--stems", "dry"], "nothing.wav does not exist"),
         (["mix.wav", "--stems", "dry", "--excerpt", "soon"], "START:END in seconds such as 30:36, got 'soon'"),
+        (["mix.wav", "--stems", "dry", "--excerpt", "0:nan"], "START:END in seconds such as 30:36, got '0:nan'"),
         (["mix.wav", "--stems", "dry", "--excerpt", "1.5:9999"], "at least a second within 0:2.0"),
         (["mix.wav", "--stems", "dry", "--excerpt", "5:9"], "at least a second within 0:2.0, got 5:9"),
         (["mix.wav", "--stems", "dry", "--chain", "equalizer"], "there is no effect 'equalizer'"),
