@@ -197,12 +197,19 @@ def _many(terminal: Terminal, undoing: Undoing, found: Sequence[tuple[Path, Path
                 rejected.append({"song": str(song), "reason": str(reason)})
                 terminal.warn(f"{song}: {reason}")
         report(len(both), len(both), "")
-    table = Table("recording", "undone", "peak before", "after", title_justify="left")
+    lowered = [row["gain_db"] for row in rows if row["gain_db"]]
+    table = Table("recording", "undone", "peak before", "after", *(["lowered by"] if lowered else []), title_justify="left")
     for row in rows:
         undone = ", ".join(dict.fromkeys(step["effect"] for step in row["undone"])) or "nothing"
-        table.add_row(Path(row["song"]).name, undone, *(_valued(row[side]["peak_dbfs"], "dBFS") for side in ("before", "after")))
+        peaks = [_valued(row[side]["peak_dbfs"], "dBFS") for side in ("before", "after")]
+        table.add_row(Path(row["song"]).name, undone, *peaks, *([_valued(-row["gain_db"], "dB")] if lowered else []))
     terminal.show("recordings", table, rows)
     terminal.collected["rejected"] = rejected
+    if lowered:
+        terminal.say(
+            f"{len(lowered)} lowered, each by the gain that its file needed: their levels to each other are others than before",
+            wrap=True,
+        )
     written = sum(row["out"] is not None for row in rows)
     terminal.say(
         f"undo: {len(rows)} done ({skipped} of them before), {written} written to {out}, {len(rows) - written} with nothing to undo, "

@@ -13,11 +13,13 @@ Conventions
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stemwright.datagen.effects import EFFECTS
+from stemwright.manifests.progress import OnProgress
 from stemwright.manifests.usage import UsageError
 
 if TYPE_CHECKING:
@@ -73,12 +75,13 @@ ESTIMATES = {
 }
 
 
-def fit(name: str, wet: Any, dry: Any, sample_rate: int) -> EffectSettings:
+def fit(name: str, wet: Any, dry: Any, sample_rate: int, *, on_progress: OnProgress | None = None) -> EffectSettings:
     """The settings with which the effect ``name`` turns ``dry`` into ``wet``.
 
     ``wet`` and ``dry`` are float [C, T], numpy or torch, of one shape and at the same place in time. Returns ``EFFECTS[name].Settings``,
     whose fields have the units that ``stemwright effects`` lists. Raises ``UsageError`` for an unknown effect or one that cannot be
-    fitted, ``NotIdentifiableError`` (both are ValueErrors) where a setting left no trace in the audio.
+    fitted, ``NotIdentifiableError`` (both are ValueErrors) where a setting left no trace in the audio. ``on_progress`` is called with
+    (done, total, what) by effects whose fit takes it.
 
     >>> import numpy, stemwright as sw
     >>> dry = numpy.random.default_rng(0).normal(0, 0.1, (2, 44_100))
@@ -93,7 +96,8 @@ def fit(name: str, wet: Any, dry: Any, sample_rate: int) -> EffectSettings:
     import torch
 
     wet, dry = (torch.as_tensor(np.array(audio) if isinstance(audio, np.ndarray) else audio) for audio in (wet, dry))
-    settings: EffectSettings = effect.fit(wet, dry, sample_rate)
+    reporting = {"on_progress": on_progress} if "on_progress" in signature(effect.fit).parameters else {}
+    settings: EffectSettings = effect.fit(wet, dry, sample_rate, **reporting)
     return settings
 
 

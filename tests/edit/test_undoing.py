@@ -12,11 +12,14 @@ from typer.testing import CliRunner
 import stemwright as sw
 from stemwright.datagen import excerpts
 from stemwright.datagen.cli.app import app
+from stemwright.datagen.cli.undoing import lines
+from stemwright.datagen.edit.undone_file import Undoing
 from stemwright.datagen.effects import EFFECTS, apply_chain
 from stemwright.datagen.effects.limiter import Settings as Limiter
 from stemwright.datagen.effects.limiter import gain_curve
 from stemwright.datagen.inverse.undo.dry_placement import placed_dry
 from stemwright.datagen.inverse.undo.known import KnownSettings
+from stemwright.datagen.inverse.undo.requests import Request
 from stemwright.datagen.inverse.undo.reversal import _below, _sure
 from stemwright.manifests.records import Refused
 from stemwright.manifests.sound.decoding import load
@@ -97,9 +100,12 @@ def test_a_compressor_is_undone_with_a_dry_reference_of_its_first_seconds(dry, t
     gain = 0.9 / float(np.abs(wet).max())
     soundfile.write(tmp_path / "wet.wav", (gain * wet).T, RATE, subtype="PCM_16")
     soundfile.write(tmp_path / "dry.wav", dry[:, : 2 * RATE].T, RATE, subtype="PCM_16")
-    ended = invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--dry", tmp_path / "dry.wav", "--effect", "compressor")
-    assert ended.exit_code == 0, ended.output
-    assert "error against the dry reference" in ended.output
+    shares = list[float]()
+    asked = Request(("compressor",), dry=tmp_path / "dry.wav")
+    made = Undoing(asked).undo_file(tmp_path / "wet.wav", tmp_path / "out.wav", on_share=shares.append)
+    assert len(shares) > 3
+    assert shares == sorted(shares)
+    assert any(line.startswith("error against the dry reference") for line in lines(made))
     assert sdr_db(load(tmp_path / "out.wav")[0], dry) > 40.0  # a second of it has no reference
 
 
@@ -336,8 +342,11 @@ def test_many_recordings_are_undone_into_a_folder_and_the_finished_ones_skipped(
     again = invoke(songs, tmp_path / "out", "--settings", settings)
     assert "3 done (2 of them before), 3 written" in again.output
     assert "3 done (3 of them before)" in invoke(songs, tmp_path / "out", "--settings", settings).output
-    other = settings_file(tmp_path, [("fader", {"gain_db": -3.0})])
-    assert "3 done (0 of them before)" in invoke(songs, tmp_path / "out", "--settings", other).output
+    assert "lowered" not in again.output
+    other = settings_file(tmp_path, [("fader", {"gain_db": -20.0})])
+    ended = invoke(songs, tmp_path / "out", "--settings", other)
+    assert "3 done (0 of them before)" in ended.output
+    assert "3 lowered, each by the gain that its file needed" in " ".join(ended.output.split())
 
 
 def test_clipping_is_found_and_restored_and_the_other_samples_stay(dry, tmp_path):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
@@ -23,6 +23,7 @@ from stemwright.datagen.effects.settings import Range, fields
 from stemwright.datagen.effects.signal import NotIdentifiableError, pair
 from stemwright.datagen.inverse.known_dry.waveform import WaveformFit, confidence_by_name
 from stemwright.datagen.inverse.solver import Minimum, SearchLimits, Vector, refine
+from stemwright.manifests.progress import OnProgress
 
 Detector = Literal["peak", "rms"]
 DETECTORS: tuple[Detector, ...] = ("peak", "rms")
@@ -31,6 +32,8 @@ RANGES = [cast("Range", fields(compressor.Settings)[name]) for name in NAMES]
 EXCERPT_S, WHOLE_S = 4.0, 30.0
 STARTS = 4
 SETTLED = 1e-12  # squared error against energy: -120 dB is no local minimum, other starts need not be tried
+SCREENED, KEPT = 6, 3  # iterations from every start, and how many of the results are searched further
+SETTLING = 1e-4  # of the squared error: what an iteration removes at least, else the search ends
 SMALLEST_SWING = 1e-4  # of the gain, in nepers: below, nothing was compressed
 
 
@@ -71,9 +74,9 @@ class _Problem:
         return np.asarray(gain * dry.numpy() - self.wet[:, :frames]).ravel()
 
 
-def fit_compressor(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int) -> compressor.Settings:
+def fit_compressor(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, *, on_progress: OnProgress | None = None) -> compressor.Settings:
     """The settings that turn dry into wet. Raises NotIdentifiableError if the gain between them never moves."""
-    return fit_compression(wet, dry, sample_rate).settings
+    return fit_compression(wet, dry, sample_rate, on_progress=on_progress).settings
 
 
 def refit_compressor(
@@ -84,8 +87,13 @@ def refit_compressor(
     return fit_compression(wet, dry, sample_rate, Effort(starts if known else 1, 8, known)).settings
 
 
-def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effort: Effort = USUAL) -> WaveformFit[compressor.Settings]:
-    """Like ``fit_compressor``, with the error left over and the settings that could not be determined."""
+def fit_compression(
+    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effort: Effort = USUAL, *, on_progress: OnProgress | None = None
+) -> WaveformFit[compressor.Settings]:
+    """Like ``fit_compressor``, with the error left over and the settings that could not be determined.
+
+    ``on_progress`` is called with (done, total, what) before every search; where one is settled, others are left out.
+    """
     wet, dry = (audio[:, : round(WHOLE_S * sample_rate)].contiguous() for audio in pair(wet, dry))
     kinds = [Kind(detector, linked) for detector in effort.detectors for linked in _links(wet, dry)]
     problem = _Problem(dry, wet.numpy(), sample_rate)
@@ -93,13 +101,21 @@ def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effo
     frames = min(whole, round(EXCERPT_S * sample_rate))
     energy = float((problem.wet[:, :frames] ** 2).sum())
     best: tuple[float, Kind, Minimum] | None = None
-    limits = SearchLimits(effort.iterations, channels=len(dry))
+    limits = SearchLimits(effort.iterations, SETTLING, channels=len(dry), errors=False)
     first = [start for each in kinds for start in _starts(problem, each, frames)[: effort.starts]] if effort.starts else []
     near = effort.near
     if near is not None:
         unit = np.array([min(max(field.to_unit(max(getattr(near, field.name), field.low)), 0.0), 1.0) for field in RANGES])
         first += [(-1.0, Kind(detector, near.linked), unit) for detector in effort.detectors]
-    for _, kind, start in sorted(first, key=lambda start: start[0]):
+    steps = iter(range(1 << 30))
+    total = len(first) + min(KEPT, len(first)) + len(kinds)
+
+    def report(what: str) -> None:
+        if on_progress:
+            on_progress(min(next(steps), total - 1), total, what)
+
+    for _, kind, start in _screened(problem, sorted(first, key=lambda start: start[0]), frames, limits, SETTLED * energy, report):
+        report("search")
         found = refine(lambda unit, kind=kind: problem.residual(unit, kind, frames), start, limits)  # type: ignore[misc]
         if best is None or found.cost < best[0]:
             best = (found.cost, kind, found)
@@ -107,13 +123,35 @@ def fit_compression(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, effo
             break
     assert best is not None
     for other in [kind for kind in kinds if kind != best[1] and effort.starts and best[0] >= SETTLED * energy]:
+        report("other detectors")
         # The wrong detector often fits best from the grid; the right one is then found starting from its result.
         found = refine(lambda unit, kind=other: problem.residual(unit, kind, frames), best[2].unit, limits)  # type: ignore[misc]
         best = min(best, (found.cost, other, found), key=lambda one: one[0])
     kind = best[1]
-    found = refine(lambda unit: problem.residual(unit, kind, whole), best[2].unit, limits._replace(iterations=max(effort.iterations, 8)))
+    report("whole")
+    whole_limits = limits._replace(iterations=max(effort.iterations, 8), errors=True)
+    found = refine(lambda unit: problem.residual(unit, kind, whole), best[2].unit, whole_limits)
     error_db = 10.0 * math.log10(2.0 * found.cost / float((problem.wet**2).sum()) + 1e-40)
     return WaveformFit(_settings(found.unit, kind), error_db, confidence_by_name(RANGES, found.error, found.difference))
+
+
+def _screened(
+    problem: _Problem,
+    starts: list[tuple[float, Kind, Vector]],
+    frames: int,
+    limits: SearchLimits,
+    settled: float,
+    report: Callable[[str], None],
+) -> list[tuple[float, Kind, Vector]]:
+    """The best results of a few iterations from each start, with their cost, the best first; one that is settled alone."""
+    few, found = limits._replace(iterations=min(SCREENED, limits.iterations)), list[tuple[float, Kind, Vector]]()
+    for _, kind, start in starts:
+        report("starts")
+        result = refine(lambda unit, kind=kind: problem.residual(unit, kind, frames), start, few)  # type: ignore[misc]
+        found.append((result.cost, kind, result.unit))
+        if result.cost < settled:
+            return found[-1:]
+    return sorted(found, key=lambda start: start[0])[:KEPT]
 
 
 def _settings(unit: Vector, kind: Kind) -> compressor.Settings:

@@ -276,7 +276,7 @@ def _fitted(
     wet, ref = placed.of(audio)[:, part].astype(np.float64), placed.audio[:, part].astype(np.float64)
     try:
         if len(names) == 1:
-            chain: list[Any] = [(names[0], fit(names[0], wet, ref, sample_rate))]
+            chain: list[Any] = [(names[0], fit(names[0], wet, ref, sample_rate, on_progress=_as_progress(on_share)))]
             confidence = None
         else:
             fitted = fit_chain(wet, ref, sample_rate, list(names), on_progress=_as_progress(on_share))
