@@ -13,7 +13,7 @@ what is typical.
 Conventions
     A stem is float [C, T]. The answer is about its loudest 30 s, of whatever reverberation is heard: that of the recording counts as well
     as one that was added. Where most sounds decay slowly by themselves (a pad, a sustained bass), only what differs between two channels
-    tells a room from the sound; in mono the answer is an abstention (``benchmarks/blind_room_instruments.py``). Where the ratio is above
+    tells a room from the sound; of a dry sound that is wide itself, or in mono, there is mostly no answer. Where the ratio is above
     ``DRY_DB`` no reverberation is found, which is an answer of its own: ``is_dry``.
     Sample rates below 16 kHz lack bands that the network needs.
 
