@@ -286,6 +286,12 @@ def test_a_dry_reference_of_another_clock_or_recording_is_refused_for_what_it_is
         placed_dry(other, wet, rate)
 
 
+def test_references_that_are_too_short_and_recordings_that_are_silent_are_refused_as_such(dry):
+    for audio, reference, message in ((dry, dry[:, RATE : RATE + 9], "at least 256 frames; got 9"), (0.0 * dry, dry, "it is silent")):
+        with pytest.raises(Refused, match=message):
+            placed_dry(reference, audio, RATE)
+
+
 def test_a_late_and_inverted_dry_reference_undoes_its_recording_in_time(dry, tmp_path):
     wet = apply_chain(dry.astype(np.float64), RATE, [("fader", {"gain_db": -6.0, "pan": 0.2})])
     save(tmp_path / "wet.wav", wet.astype(np.float32), RATE)

@@ -75,6 +75,10 @@ class PlacedDry:
             done.append("inverted against it: turned over, the recording keeps its polarity")
         return tuple(f"the dry reference is {each}" for each in done)
 
+    def lacks_start(self, recording: Array) -> bool:
+        """Whether the recording sounds before it."""
+        return float(np.abs(recording[:, : self.start]).max(initial=0.0)) > db_to_gain(SOUNDING_DBFS)
+
 
 def placed_dry(dry: Array, audio: Array, sample_rate: int, *, is_late: bool = False) -> PlacedDry:
     """The reference in time with a recording, both [C, T]. ``is_late`` says that the effects give echoes after the direct sound.
@@ -83,6 +87,10 @@ def placed_dry(dry: Array, audio: Array, sample_rate: int, *, is_late: bool = Fa
     """
     if not float(np.abs(dry).max(initial=0.0)) > db_to_gain(SOUNDING_DBFS):
         raise Refused("the dry reference is silent; no settings follow from it")
+    if not float(np.abs(audio).max(initial=0.0)) > db_to_gain(SOUNDING_DBFS):
+        raise Refused("it is silent; no settings follow from it")
+    if (shortest := min(dry.shape[1], audio.shape[1])) < SHORTEST_FRAMES:
+        raise Refused(f"expected a dry reference and a recording of at least {SHORTEST_FRAMES} frames; got {shortest}")
     found = _best_lag(audio, dry, sample_rate, is_late=is_late)
     here = _compared(audio, dry, 0, sample_rate, is_late=is_late)
     there = here if abs(found) <= NEAR_FRAMES else _compared(audio, dry, found, sample_rate, is_late=is_late)

@@ -94,7 +94,12 @@ def _placed(dry: Array, audio: Array, sample_rate: int, effects: Iterable[str]) 
 
 def _with_error(undone: Undone, placed: PlacedDry, sample_rate: int) -> Undone:
     """What was undone with its error against the dry reference, and what was done to that."""
-    return replace(undone, error_db=error_db(placed.of(undone.audio), placed.audio), notes=placed.notes(sample_rate))
+    notes = placed.notes(sample_rate)
+    if placed.lacks_start(undone.audio) and any(step.source == "dry" and "dynamic" in EFFECTS[step.effect].TRAITS for step in undone.steps):
+        notes += (
+            f"the dry reference lacks the first {placed.start / sample_rate:.2f} s: settings are less exact where it begins in the music",
+        )
+    return replace(undone, error_db=error_db(placed.of(undone.audio), placed.audio), notes=notes)
 
 
 def _last_group(names: Sequence[str]) -> list[str]:
