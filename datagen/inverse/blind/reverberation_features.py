@@ -56,7 +56,7 @@ MODULATION_HZ = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 FEWEST = 20  # values of which a quantile is taken
 
 
-class Heard(NamedTuple):
+class HeardLevels(NamedTuple):
     """Levels of a stem: of bands [B, N], of what is diffuse in them beside the sound (None: of one channel), and of single partials; and in
     how many bands it is about as loud as in its loudest.
     """
@@ -68,7 +68,7 @@ class Heard(NamedTuple):
     breadth: int
 
 
-def reverberation_features(heard: Heard) -> Array:
+def reverberation_features(heard: HeardLevels) -> Array:
     """The features [P] of a stem by its levels (``levels_of``)."""
     found = [_spectrum(heard.level, heard.num_channels)]
     for low, high in GROUPS:
@@ -100,7 +100,7 @@ def band_levels(audio: Audio) -> Array:
     return _against_loud(_band_powers(audio)[:, : len(audio)].real.sum(1))[0]
 
 
-def levels_of(audio: Audio) -> Heard:
+def levels_of(audio: Audio) -> HeardLevels:
     """All levels of a stem [C, T] of a second at least."""
     powers = _band_powers(audio)
     level, loud = _against_loud(powers[:, : len(audio)].real.sum(1))
@@ -109,7 +109,7 @@ def levels_of(audio: Audio) -> Heard:
         smaller, larger = eigenvalues(powers[:, 0].real, powers[:, 1].real, powers[:, 2])
         pair = Diffuse(*(np.maximum(10.0 * np.log10(part + 1e-20) - loud[:, None], -LOWEST_DB) for part in (larger, smaller)))
     breadth = int((loud > loud.max() - BROAD_DB).sum())
-    return Heard(level, pair, partial_levels(audio, SAMPLE_RATE, HOP, FLOOR_DB), len(audio), breadth)
+    return HeardLevels(level, pair, partial_levels(audio, SAMPLE_RATE, HOP, FLOOR_DB), len(audio), breadth)
 
 
 def _against_loud(power: Array) -> tuple[Array, Array]:
