@@ -102,8 +102,21 @@ def fit_chain(
     gone = [uses[place] for place in pruned]
     known = confidences(gone, {(pruned.index(place), name): error for (place, name), error in errors.items() if place in pruned}, model)
     _, found, differences = searched(wet, dry, sample_rate, kept, unknowns(kept, len(dry), heard=True), 0)
-    known |= confidences(kept, found, model, differences)
+    known |= confidences(kept, found, model, _with_doubts(kept, differences))
     return FittedChain(tuple(kept), error_db, known, tuple(name for name, _ in gone))
+
+
+def _with_doubts(uses: list[Use], differences: Errors) -> Errors:
+    """The differences with those to a chain that sounds the same (``stemwright.datagen.inverse.console.doubts``)."""
+    if not any(hasattr(EFFECTS[name], "nearest_bands") for name, _ in uses):
+        return differences
+    from stemwright.datagen.inverse.console.doubts import shelf_doubts
+    from stemwright.datagen.inverse.console.joint_search import ConsoleSettings
+
+    found = dict(differences)
+    for each, doubt in shelf_doubts(ConsoleSettings({"dry": tuple(uses)})).items():
+        found[each.index, each.setting.name] = math.hypot(found.get((each.index, each.setting.name), 0.0), doubt)
+    return found
 
 
 def _with_fewest_bands(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use]) -> list[Use]:

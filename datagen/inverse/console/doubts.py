@@ -78,7 +78,7 @@ def doubts(problem: ConsoleProblem, console: ConsoleSettings) -> Doubts:
         for each, by in kind(problem, console).items():
             part = DYNAMIC if has_threshold(console.chains[each.place][each.index][0]) else STILL
             _raise(found, {each: by}, part)
-    _raise(found, shelf_doubts(problem, console))  # the very same sound: nothing but usage speaks for either
+    _raise(found, shelf_doubts(console))  # the very same sound: nothing but usage speaks for either
     return found
 
 
@@ -132,11 +132,12 @@ def _way(plausible: float, adds: float) -> float:
     return math.sqrt(plausible / max(adds, plausible))
 
 
-def shelf_doubts(problem: ConsoleProblem, console: ConsoleSettings) -> Doubts:
-    """For shelves that may be the opposite shelf of the other kind, with which the equaliser gives that much less at all frequencies."""
-    del problem
+def shelf_doubts(console: ConsoleSettings) -> Doubts:
+    """For shelves before a fader that may be the opposite shelf of the other kind, which gives less at all frequencies."""
     found: Doubts = {}
     for each in equalisers(console):
+        if not any(is_fader(effect) for effect, _ in console.chains[each.place][each.index :]):
+            continue
         shifts_db = [0.0]
         for band, beyond in (("low_shelf", SHELF_HZ[0]), ("high_shelf", -SHELF_HZ[1])):
             if band in each.bands_hz and math.copysign(getattr(each.settings, f"{band}_hz"), beyond) > beyond:

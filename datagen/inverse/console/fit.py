@@ -142,9 +142,14 @@ def fit_console(
 
 
 def _is_worse(console: Console) -> bool:
-    """Whether gains and pans alone sound closer, or leave less of the waveform: with the unknown noise of a room, more says nothing."""
-    noisy = any(has(effect, "stochastic") for chain in console.chains.values() for effect, _ in chain)
-    return console.loss > WORSE * console.gain_and_pan_loss or (console.error_db > console.gain_and_pan_error_db + WORSE_DB and not noisy)
+    """Whether gains and pans alone sound closer, or leave less of the waveform than effects do.
+
+    The waveform says nothing where a room has another noise, nor of other gains and pans: theirs are found from a whitened residual.
+    """
+    effects = {effect for chain in (*console.chains.values(), console.bus) for effect, _ in chain if not is_fader(effect)}
+    by_waveform = (effects or console.send is not None) and not any(has(effect, "stochastic") for effect in effects)
+    more_db = console.error_db - console.gain_and_pan_error_db if by_waveform else 0.0
+    return console.loss > WORSE * console.gain_and_pan_loss or more_db > WORSE_DB
 
 
 def _simplest(problem: ConsoleProblem, console: ConsoleSettings) -> Pruned:
