@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -18,6 +19,25 @@ from stemwright.manifests.records import Stem
 from stemwright.manifests.sound.decoding import load
 
 ROOT = Path(__file__).parent.parent.parent
+
+ONE_AFTER_ANOTHER = """
+import json, os, sys
+from commands import stemwright
+done = {}
+for name, (folder, words) in json.loads(sys.argv[1]).items():
+    os.chdir(folder)
+    made = stemwright(*words, check=False)
+    done[name] = [made.returncode, made.stdout, made.stderr]
+print(json.dumps(done))
+"""
+
+
+class Ended(NamedTuple):
+    """How a verb ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 def run(arguments, folder, *paths):
@@ -44,6 +64,29 @@ def corpus(tmp_path_factory, package):
     done = run(["-m", "stemwright", "build", "songs", "corpus", "--config", "build.toml"], folder, package)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "corpus"
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory, corpus, package):
+    """What verbs say of the corpus and of the package, by the name of the verb: exit code, output, errors. In one process, to save time."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    song = elsewhere / "songs" / "0001"
+    song.mkdir(parents=True)
+    (song / "session.json").write_text('{"title": "A Song", "takes": {}}')
+    (song / "full.wav").write_bytes(b"RIFF")
+    verbs = {
+        "check": (corpus.parent, ["check", "corpus", "--json"]),
+        "build": (corpus.parent, ["build", "songs", "corpus", "--json"]),
+        "rules": (corpus, ["rules", str(corpus), "--rule", "no_silence", "--rule", "slope_5_db", "--json"]),
+        "evaluate": (elsewhere, ["evaluate", "crest", "--out", "kept", "--json"]),
+        "effects": (elsewhere, ["effects", "tremolo", "--json"]),
+        "help": (elsewhere, ["catalog", "--help"]),
+        "catalog": (elsewhere, ["catalog", "songs", "corpus", "--kind", "sessions", "--dry-run"]),
+    }
+    given = json.dumps({name: (str(folder), words) for name, (folder, words) in verbs.items()})
+    done = run(["-c", ONE_AFTER_ANOTHER, given], elsewhere, package, ROOT / "tests")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {name: Ended(*each) for name, each in json.loads(done.stdout).items()}
 
 
 def test_every_page_shows_an_entry_point_of_its_group():
@@ -97,15 +140,15 @@ def test_statistic_of_another_package_is_in_the_profile(corpus):
     assert profile["vocals"].typical("brightness").songs == len(expected)
 
 
-def test_corpus_passes_the_check_and_a_second_build_does_nothing(corpus, package):
-    done = run(["-m", "stemwright", "check", "corpus", "--json"], corpus.parent, package)
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = run(["-m", "stemwright", "build", "songs", "corpus", "--json"], corpus.parent, package)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_corpus_passes_the_check_and_a_second_build_does_nothing(ended):
+    assert ended["check"].returncode == 0, ended["check"]
+    done = ended["build"]
+    assert done.returncode == 0, done
     assert all(stage["done"] == 0 for stage in json.loads(done.stdout)["stages"])
 
 
-def test_another_format_is_packed_from_that_of_another_package(corpus, package):
+def test_another_format_is_packed_from_that_of_another_package(ended, corpus, package):
+    assert ended["check"].returncode == 0  # of the format of the package
     done = run(["-m", "stemwright", "render", "corpus", "--format", "folder", "--json"], corpus.parent, package)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not list((corpus / "dataset").rglob("*.zip"))
@@ -114,16 +157,16 @@ def test_another_format_is_packed_from_that_of_another_package(corpus, package):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_rule_of_another_package_is_measured_like_ours(package, corpus):
-    done = run(["-m", "stemwright", "rules", corpus, "--rule", "no_silence", "--rule", "slope_5_db", "--json"], corpus, package)
+def test_a_rule_of_another_package_is_measured_like_ours(ended):
+    done = ended["rules"]
     assert done.returncode == 0, done.stderr
     rows = [row for row in json.loads(done.stdout)["songs"] if row["rule"] == "no_silence"]
     assert len(rows) == 2
     assert all(0 <= row["value"] < 1 for row in rows)
 
 
-def test_a_protocol_of_another_package_is_run_like_ours(package, tmp_path):
-    done = run(["-m", "stemwright", "evaluate", "crest", "--out", tmp_path / "kept", "--json"], tmp_path, package)
+def test_a_protocol_of_another_package_is_run_like_ours(ended):
+    done = ended["evaluate"]
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert [row["origin"] for row in shown["figures"]] == ["published", "measured"]
@@ -137,9 +180,8 @@ def test_the_toys_keep_the_contracts_by_the_test_that_the_page_shows(package, tm
     assert "8 passed" in done.stdout
 
 
-def test_settings_of_the_effect_of_another_package_are_listed(package, tmp_path):
-    done = run(["-m", "stemwright", "effects", "tremolo", "--json"], tmp_path, package)
-    assert {row["setting"] for row in json.loads(done.stdout)["effects"]} == {"depth", "rate_hz"}
+def test_settings_of_the_effect_of_another_package_are_listed(ended):
+    assert {row["setting"] for row in json.loads(ended["effects"].stdout)["effects"]} == {"depth", "rate_hz"}
 
 
 def test_an_installed_package_changes_no_configuration_that_does_not_name_it(package, tmp_path):
@@ -161,12 +203,7 @@ def test_a_package_that_cannot_be_imported_is_named_when_it_is_requested(package
     assert "'solo' of broken-toy 0.1 (entry point absent_module in stemwright.recipes) cannot be used: ModuleNotFoundError" in done.stderr
 
 
-def test_the_layout_of_another_package_is_named_in_the_help_and_listed(package, tmp_path):
-    done = run(["-m", "stemwright", "catalog", "--help"], tmp_path, package)
-    assert "cambridge, sessions." in " ".join(done.stdout.replace("│", " ").split())
-    song = tmp_path / "songs" / "0001"
-    song.mkdir(parents=True)
-    (song / "session.json").write_text('{"title": "A Song", "takes": {}}')
-    (song / "full.wav").write_bytes(b"RIFF")
-    done = run(["-m", "stemwright", "catalog", "songs", "corpus", "--kind", "sessions", "--dry-run"], tmp_path, package)
+def test_the_layout_of_another_package_is_named_in_the_help_and_listed(ended):
+    assert "cambridge, sessions." in " ".join(ended["help"].stdout.replace("│", " ").split())
+    done = ended["catalog"]
     assert "session.json names no takes" in " ".join((done.stdout + done.stderr).replace("│", " ").split())
