@@ -3,8 +3,8 @@
 An exact copy (also after a gain, or rounded) has its clipped samples at one level, so a narrow window there is in a pile: it holds far more
 samples than the windows below (``PILE``), in pairs rather than alone (a limiter with look-ahead touches its ceiling with single samples,
 ``PAIRED``), and few of the pairs within 16 such widths are outside it (the top of a smooth wave, even one of constant height, has
-sqrt(1 / 16) of them there; ``FLAT``). A limiter without look-ahead cuts the rising half of a top as flat as a clipper does; what tells
-them is in ``limiters``.
+sqrt(1 / 16) of them there; ``FLAT``). A limiter without look-ahead cuts the rising half of a top as flat as a clipper does; ``limiters``
+distinguishes them.
 
 In white noise, whose clipped samples are single, they follow one another at random; a limiter's do not within its look-ahead (``CLOSE``).
 In bursts of noise over tones (drum machines) they do as well, and the tops at the ceiling are as sharp as those of noise.

@@ -1,17 +1,17 @@
-"""Whether samples at one level were left there by a clipper, or by what else cuts tops: limiters without look-ahead, filtered squares.
+"""Whether samples at one level were left by a clipper, or by what else flattens tops: limiters without look-ahead, filtered square waves.
 
-Three things tell, from all channels and both polarities:
+Three measures decide, over all channels and both polarities:
 
-    levelling off   of a square wave through a filter of first order, tops begin gently and end abruptly in both polarities
-    ends            a limiter's flat tops end round, a clipper's do not (``flat_tops``): seen where the sound is smooth enough, and
-                    taken from what continuity says
-    continuity      a clipper sets all that is higher to its ceiling, so time and duration of excursions (Rice) go on to it as they
-                    were below: the pairs of neighbours at a ceiling c are about those expected from the excursions at 0.97 c, and
-                    its samples most of those above 0.97 c. A limiter recovers slowly: it lets a wave touch its ceiling, then stay a
-                    little below
+    levelling off   the tops of a square wave through a first-order filter begin gently and end abruptly in both polarities
+    ends            a limiter's flat tops end round, a clipper's do not (``flat_tops``): visible where the sound is smooth enough, and
+                    subtracted from the measure of continuity
+    continuity      a clipper sets all that is higher to its ceiling, so the time above a level and the duration of excursions (Rice) are
+                    at the ceiling as they are just below it: the pairs of neighbours at a ceiling c are about those expected from the
+                    excursions at 0.97 c, and its samples are most of those above 0.97 c. A limiter recovers slowly: a wave touches its
+                    ceiling, then stays a little below
 
-Continuity also finds clipped noise over tones, whose samples at the ceiling are single. Not told from a clipper is a limiter without
-look-ahead in white noise that it limits little, and in waves of constant pulses, which stay at its ceiling.
+Continuity also finds clipped noise over tones, whose samples at the ceiling are single. A limiter without look-ahead is not distinguished
+from a clipper in white noise that it limits little, nor in constant pulse waves, which stay at its ceiling.
 
 Conventions
     ``Levels`` of polarities with magnitudes, and their ceilings, in.
@@ -47,10 +47,10 @@ def is_limiter(polarities: Sequence[Sequence[tuple[Levels, float]]]) -> bool:
     rounded, cut, other = counts.sum(axis=0)[[ROUND_EXIT, CUT_EXIT, OTHER_EXIT]].tolist()
     round_part = max(0.0, rounded - CUT_WEIGHT * cut) / (rounded + cut + other + FEW_ENDS)
     ceilings = [each for one in polarities for each in one]
-    held, above, _, pairs, expected = np.sum([_continuity(*each) for each in ceilings], axis=0).tolist()
+    touching, above, _, pairs, expected = np.sum([_continuity(*each) for each in ceilings], axis=0).tolist()
     duration = pairs / expected if expected >= FEW_PAIRS else USUAL_DURATION
     easier = EASIER if all(abs(level - 1.0) < FULL_SCALE for _, level in ceilings) else 0.0
-    return bool(duration + held / max(above, 1.0) - round_part < CONTINUOUS - easier)
+    return bool(duration + touching / max(above, 1.0) - round_part < CONTINUOUS - easier)
 
 
 def single_samples_continue(levels: Levels, level: float) -> bool:
@@ -58,11 +58,11 @@ def single_samples_continue(levels: Levels, level: float) -> bool:
 
     A limiter with look-ahead has no pairs at its ceiling, and at most half of what is above ``LOW`` times it.
     """
-    held, above, far, pairs, expected = _continuity(levels, level).tolist()
+    touching, above, far, pairs, expected = _continuity(levels, level).tolist()
     easier = EASIER if abs(level - 1.0) < FULL_SCALE else 0.0
     duration = pairs / max(expected, FEW_PAIRS)
-    continued = duration >= LEAST_PAIRED and held / max(above, 1.0) + duration >= CONTINUOUS - easier
-    return bool(continued or held >= MOST_PART * far)
+    continued = duration >= LEAST_PAIRED and touching / max(above, 1.0) + duration >= CONTINUOUS - easier
+    return bool(continued or touching >= MOST_PART * far)
 
 
 def _continuity(levels: Levels, level: float) -> NDArray[np.float64]:
