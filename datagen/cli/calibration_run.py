@@ -13,6 +13,7 @@ from typing import Any
 
 from stemwright.datagen.cli.calibration_tables import left_out_lines, left_out_table, pan_line
 from stemwright.datagen.cli.running import exit_code
+from stemwright.datagen.cli.stopping import resumable
 from stemwright.datagen.cli.terminal import Terminal
 from stemwright.datagen.run.corpus import Corpus
 from stemwright.datagen.run.corpus_calibrations import carry, check_separates
@@ -140,7 +141,7 @@ class CalibrationRun:
     def measure(self) -> None:
         """The rows of all songs; those that give none are rejected."""
         again, reasons = 0, {}
-        with self.terminal.progress("calibrate") as report:
+        with resumable(), self.terminal.progress("calibrate") as report:
             total = len(self.songs)
             for number, song in enumerate(self.songs):
                 within = partial(_report, report, number, total, title_of_song(song))

@@ -17,6 +17,7 @@ import typer
 
 from stemwright.datagen.cli import completion
 from stemwright.datagen.cli.options import DeviceOption, JsonOption, ModelFolderOption, OfflineOption, TrustPickleOption, whole_number
+from stemwright.datagen.cli.stopping import resumable
 from stemwright.datagen.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def evaluate(
     _check_outputs([path for path in read if path is not None and _exists(path)], csv, rows, plot, out)
     how = HowToSeparate(model_folder, device or "auto", offline, trust_pickle)
     request = EvaluationRequest(data, models, songs, seconds, seed, options, how)
-    with terminal.progress("evaluate") as report:
+    with resumable(), terminal.progress("evaluate") as report:
         found = run(chosen, request, out, report, terminal.warn, again=again)
     for each in models if found.finished_before else ():
         if not each.states_version:

@@ -30,6 +30,7 @@ from stemwright.datagen.cli.options import (
     StemsOption,
     TrustPickleOption,
 )
+from stemwright.datagen.cli.stopping import resumable
 from stemwright.datagen.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _many(terminal: Terminal, undoing: Undoing, found: Sequence[tuple[Path, Path
     records = Records(out, undoing, always=always)
     rows, rejected, skipped = [], list[dict[str, str]](), 0
     both = outputs(found, out)
-    with terminal.progress("undo") as report:
+    with resumable(), terminal.progress("undo") as report:
         for number, (song, place) in enumerate(both):
             report(number, len(both), song.name)
             try:

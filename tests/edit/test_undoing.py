@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import stemwright as sw
 from stemwright.datagen import excerpts
 from stemwright.datagen.cli.app import app
+from stemwright.datagen.cli.stopping import Stopped
 from stemwright.datagen.cli.undoing import lines
 from stemwright.datagen.edit.undone_file import Undoing
 from stemwright.datagen.effects import EFFECTS, apply_chain
@@ -353,6 +354,25 @@ def test_many_recordings_are_undone_into_a_folder_and_the_finished_ones_skipped(
     ended = invoke(songs, tmp_path / "out", "--settings", other)
     assert "3 done (0 of them before)" in ended.output
     assert "3 lowered, each by the gain that its file needed" in " ".join(ended.output.split())
+
+
+def test_a_folder_that_is_stopped_keeps_what_is_finished_and_says_so(dry, tmp_path, monkeypatch):
+    undo_file = Undoing.undo_file
+
+    def stopped(undoing, song, *arguments, **options):
+        if song.name == "b.wav":
+            raise KeyboardInterrupt
+        return undo_file(undoing, song, *arguments, **options)
+
+    for name in ("a.wav", "b.wav"):
+        save(tmp_path / "songs" / name, dry[:, :RATE], RATE)
+    settings = settings_file(tmp_path, [("fader", {"gain_db": 3.0})])
+    with monkeypatch.context() as patched:
+        patched.setattr(Undoing, "undo_file", stopped)
+        ended = invoke(tmp_path / "songs", tmp_path / "out", "--settings", settings)
+    assert isinstance(ended.exception, Stopped)
+    assert str(ended.exception) == "stopped; finished work is kept, and the same command resumes it"
+    assert "2 done (1 of them before), 2 written" in invoke(tmp_path / "songs", tmp_path / "out", "--settings", settings).output
 
 
 def test_clipping_is_found_and_restored_and_the_other_samples_stay(dry, tmp_path):
