@@ -295,8 +295,9 @@ def noise_alone() -> Iterator[list[dict[str, float]]]:
 
 
 LEGEND = """\
-Songs mixed with effects of pedalboard, scipy and ffmpeg, fitted with the default chain. `right`: within the tolerance that the
-confidence refers to; `noise alone`: what the same fits would state from the noise of the residual alone."""
+Songs mixed with effects of pedalboard, scipy and ffmpeg, fitted with the default chain; nothing was chosen on draws of this seed.
+`right`: within the tolerance that the confidence refers to, of a threshold that of the louder channel; `noise alone`: what the same fits
+would state from the noise of the residual alone."""
 
 
 def table(draws: list[dict[str, Any]]) -> str:
