@@ -146,7 +146,6 @@ COPIES: dict[str, Copy] = {
     "Opus 96k": lambda x, rate: encoded(x, rate, "libopus", {}, 96_000),
     "Opus 160k": lambda x, rate: encoded(x, rate, "libopus", {}, 160_000),
 }
-FITTED_EXACT = ("16 bit", "-3.7 dB, 16 bit", "-6.2 dB, 16 bit dithered")  # exact copies of unclipped sound in which piles are looked for
 LOSSLESS = ("float", "16 bit", "24 bit", "-3.7 dB, 16 bit", "-6.2 dB, 16 bit dithered")
 
 
@@ -228,6 +227,6 @@ LIMITED: dict[str, Callable[[Audio, int], Audio]] = {
 FLATTENED: dict[str, Callable[[Audio, int], Audio]] = {  # peaks cut or bent by something else than a clipper
     "limiter (ours), no look-ahead": lambda x, rate: _limited(x, rate, 0.0),
     "alimiter, 0.1 ms": lambda x, rate: alimited(driven(x, 8.0), rate, 0.94, 0.1),
-    "acompressor, 0.01 ms": lambda x, rate: acompressed(driven(x, 8.0), rate, 0.9),
+    "acompressor, 0.01 ms": lambda x, rate: driven(acompressed(driven(x, 8.0), rate, 0.9), -0.5),  # its peaks exceed full scale
     "tanh": lambda x, _: (0.9 * np.tanh(driven(x, 8.0))).astype(np.float32),
 }

@@ -21,8 +21,8 @@ from stemwright.separation.clip_detection.evidence import FoundCeiling, blurred_
 from stemwright.separation.clip_detection.levels import Levels, LevelTally, pooled
 from stemwright.separation.clip_detection.limiters import is_limiter
 
-LIKELY = 0.8  # logit: 0.69. Of unclipped songs that were left out of a fit, 99.5 % are below 0.77, and all below 1.06 (``--fit``)
-NOT_UNLIKELY = -2.0  # with the others' evidence
+LIKELY = 0.0  # even odds. Of unclipped songs that were left out of a fit, 99.5 % are below -0.47, and all below -0.17 (``--fit``)
+NOT_UNLIKELY = -2.8  # with the others' evidence
 SAME, ANOTHER = 0.04, 0.1  # logarithms of ratios of levels: about one ceiling, and two piles rather than one that is split
 Piles: TypeAlias = tuple[list[FoundCeiling], list[FoundCeiling]]  # of clipping, and of something else
 
@@ -71,7 +71,7 @@ class ClippingTally:
         if clipped:  # what was clipped is at one level, and piles around others are not clipping
             sides = [[[one for one in side if any(_near(one, each, SAME) for each in clipped)] for side in both] for both in sides]
         found = [_channel(below, above, low.num_frames, together) for (below, above), (low, _) in zip(sides, levels, strict=True)]
-        return tuple(replace(each, undecided=level) for each, level in zip(found, undecided, strict=True))
+        return tuple(replace(each, undecided=0.0 if each.share else level) for each, level in zip(found, undecided, strict=True))
 
 
 def clipping_of(blocks: Iterable[NDArray[np.floating]]) -> tuple[Clipping, ...]:
@@ -96,7 +96,8 @@ def _near(one: FoundCeiling, other: FoundCeiling, distance: float) -> bool:
 def _exact(levels: list[list[Levels]]) -> tuple[list[list[Piles]], list[float]]:
     """The exact ceilings of each channel and polarity, of clipping and of something else; and what each channel has of undecided ones.
 
-    Where the flat tops of all together are those of a limiter without look-ahead, all ceilings count as something else.
+    Where the flat tops of all together are those of a limiter without look-ahead, no ceiling is exact, and they are judged as in changed
+    copies: they may be the middles of tops that a resampler left flat there, and made ring around.
     """
     exact = [[exact_ceilings(one) for one in both] for both in levels]
     polarities = [
@@ -105,8 +106,7 @@ def _exact(levels: list[list[Levels]]) -> tuple[list[list[Piles]], list[float]]:
     if not any(polarities) or not is_limiter(polarities):
         return exact, [0.0] * len(exact)
     undecided = [max((each.level for clipped, _ in both for each in clipped), default=0.0) for both in exact]
-    every = [each for both in exact for piles in both for side in piles for each in side]
-    return [[([], every) for _ in both] for both in exact], undecided
+    return [[([], others) for _, others in both] for both in exact], undecided
 
 
 def _side(levels: Levels, exact: list[FoundCeiling], others: list[FoundCeiling], together: list[FoundCeiling]) -> list[FoundCeiling]:

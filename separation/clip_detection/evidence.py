@@ -16,18 +16,20 @@ loud sample, or a part with another ceiling, says nothing of the rest.
 In a copy that was resampled or coded with loss, the tops of clipped waves scatter around the ceiling by a few percent, as those of limited
 waves do, but they are flatter. For each level c and half-width w, against the band (1 - 3 w) c to (1 - w) c below:
 
-    significance    log of the tops in (1 - w) c to (1 + w) c against those below and above, in standard errors of counts
-    tops, time      log of the tops, and of the samples, in that band against those below
+    significance    log of the tops in (1 - w) c to (1 + w) c against those below and above, in standard errors of counts: where to look
+    effect          the same without what grows with the number of samples
+    time            log of the samples in that band against those below
     flatness        mean curvature of its tops two samples away, against that of the tops at 0.6 c to 0.88 c: the same sound, unclipped
-    duration        log of the mean excursion above (1 - w) c, times sqrt(curvature of these tops / w): of a rounded top about constant
+    continuity      log of the pairs of neighbours an excursion above (1 - w) c has, against those of excursions above 0.75 c: a limiter
+                    without look-ahead shortens the former (see ``limiters``)
 
-A logistic regression of these five gives the likelihood.
+A logistic regression of the last four gives the likelihood.
 
 Conventions
     ``Levels`` of one polarity, with magnitudes, in; ceilings as magnitudes out. Likelihoods are logits (0: even).
 
 References
-    The five measures and their weights are our own; the weights are those that ``benchmarks/clipping_detection.py --fit`` prints, from
+    The measures and their weights are our own; the weights are those that ``benchmarks/clipping_detection.py --fit`` prints, from
     songs that the benchmark does not report on.
 """
 
@@ -70,8 +72,10 @@ LEAST_CLIPPED = 30  # samples
 LEAST_HEIGHTS = 8.0  # of the compared tops: few are those of tones; clipped music has 40 to 70
 LEAST_SAMPLES = 1.3  # in a band for each excursion that ends there: fewer are single samples, of limited waves
 REGION = 0.035  # a pile is found at c within so much, by logarithm
-WEIGHTS = np.array([1.044, -1.373, 4.42, -11.506, -3.235])
-BIAS = -1.347
+FROM = 0.75  # times a level: with the excursions there those near the level are compared
+LEAST_PAIRS_EACH = 0.03  # of an excursion
+WEIGHTS = np.array([2.843, 0.507, -4.328, 7.068])
+BIAS = 4.971
 
 
 @dataclass(frozen=True)
@@ -181,11 +185,11 @@ def _mean_level(time: NDArray[np.int64], start: int, stop: int) -> float:
 
 
 def measures(levels: Levels, centres: Array) -> Array:
-    """The five measures for levels [K] and all half-widths: [K, W, 5]; NaN where there are too few tops to compare with."""
+    """The measures for levels [K] and all half-widths: [K, W, 5]; NaN where there are too few tops to compare with."""
     tops, time = levels.tops, levels.time
     compared = tops[coarse_index(0.88 * centres)] - tops[coarse_index(0.6 * centres)]
     count = np.maximum(compared[:, COUNT], 1.0)
-    curvature = np.maximum(compared[:, CURVATURE] / count, 1e-5)
+    usual_pairs = _pairs_each(levels, FROM * centres)
     wide_curvature = np.maximum(compared[:, WIDE_CURVATURE] / count, 1e-5)
     steps_used = _steps_used(levels, centres)
     result = np.full((len(centres), len(HALF_WIDTHS), 5), np.nan)
@@ -196,21 +200,26 @@ def measures(levels: Levels, centres: Array) -> Array:
         at = [time[fine_index(edge)] for edge in edges]
         contrast = np.log(n / np.sqrt(n_below * n_above))
         significance = contrast / np.sqrt(1 / n + 0.25 / n_below + 0.25 / n_above)
-        duration = at[1] / np.maximum(levels.excursions[fine_index(edges[1])], 1)
         flatness = inside[:, WIDE_CURVATURE] / np.maximum(inside[:, COUNT], 1.0) / wide_curvature - 1.0
         result[:, column] = np.stack(
             [
                 np.log(np.maximum(significance, 0.1)),
-                np.log(n / n_below),
+                np.log(np.maximum(significance, 0.1)) - 0.5 * np.log(at[1] + 1.0),
                 np.log((at[1] - at[2] + 0.5) / (at[0] - at[1] + 0.5)),
                 np.clip(np.where(inside[:, COUNT] > 0, flatness, 0.0), -1.0, 1.0),
-                np.log(np.maximum(duration, 1.0) * np.sqrt(curvature / w)),
+                np.log(_pairs_each(levels, edges[1]) / usual_pairs),
             ],
             axis=-1,
         )
         single = at[1] - at[2] < LEAST_SAMPLES * (levels.excursions[fine_index(edges[1])] - levels.excursions[fine_index(edges[2])])
         result[single | (compared[:, COUNT] < LEAST_COMPARED) | (steps_used < STEPS_NEEDED / w), column] = np.nan
     return result
+
+
+def _pairs_each(levels: Levels, centres: Array) -> Array:
+    """The pairs of neighbours that an excursion above each level has, on average."""
+    index = fine_index(centres)
+    return np.maximum(levels.time[index] / np.maximum(levels.excursions[index], 1) - 1.0, LEAST_PAIRS_EACH)
 
 
 def _steps_used(levels: Levels, centres: Array) -> Array:
@@ -265,7 +274,7 @@ def candidates(levels: Levels) -> list[tuple[Array, Array, Array]]:
 
 def logits(measured: Array) -> Array:
     """Log odds of clipping for measures [..., 5]."""
-    odds: Array = measured @ WEIGHTS + BIAS
+    odds: Array = measured[..., 1:] @ WEIGHTS + BIAS
     return odds
 
 
