@@ -21,9 +21,9 @@ def detect_clipping(audio: Audio, sample_rate: int) -> tuple[Clipping, ...]:
 
     Found are flat tops at a common level in exact copies (also at another gain), and in resampled, MP3, AAC and Vorbis copies piles of tops
     that are flatter than the lower ones of the same sound. A limiter with look-ahead leaves round tops and is not called clipping; one
-    without cuts half of a top flat: in exact copies it is mostly recognised, in others it counts as clipping. It abstains in silence, in
+    without cuts half of a top flat: in exact copies it is nearly always recognised, in others often. It abstains in silence, in
     sounds of few levels (a square wave is as if clipped) and where there is too little to compare with: exact copies need a few clipped
-    samples, lossy ones 0.1 to 0.3 % of some seconds, 1 % at 128 kbit/s. Vorbis and Opus at low bit rates hide most.
+    samples, lossy ones 0.1 to 0.3 % of some seconds, 1 % at 128 kbit/s and less.
 
     Raises ValueError for another shape, integers, NaN, or a sample rate that is not positive. For a long file see ``sw.blocks``, and
     ``stemwright.separation.clip_detection.ceilings.clipping_of``, whose memory does not grow. Method: see
