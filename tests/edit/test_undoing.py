@@ -300,7 +300,7 @@ def test_a_late_and_inverted_dry_reference_undoes_its_recording_in_time(dry, tmp
     ended = invoke(tmp_path / "wet.wav", tmp_path / "out.wav", "--dry", tmp_path / "dry.wav", "--effect", "fader", "--json")
     assert sdr_db(load(tmp_path / "out.wav")[0], dry) > 60.0
     late, inverted = json.loads(ended.stdout)["notes"]
-    assert "4410 frames (100.00 ms) too late: moved into time" in late
+    assert "4410 frames (100.00 ms) too late: it was aligned" in late
     assert "inverted against it" in inverted
     save(tmp_path / "loud.wav", 0.3 * dry, RATE)
     refused = invoke(tmp_path / "wet.wav", tmp_path / "other.wav", "--dry", tmp_path / "loud.wav", "--effect", "width")

@@ -1,15 +1,15 @@
-"""What a mixture cannot tell apart: other consoles that sound alike, and how far their settings are from those that were found.
+"""Consoles that a mixture does not distinguish: others that sound alike, and how far their settings are from those that were found.
 
-    level       an equaliser with the same kinds of bands that raises everything, a threshold as much higher, a fader as much lower
+    level       an equaliser with the same kinds of bands that raises everything, a threshold higher and a fader lower by as much
     shelf       a low shelf and the opposite high shelf differ by a gain alone; beyond ``SHELF_HZ`` which of them was used is a guess
     compressor  one with another detector, or that smooths the level and not the gain, has another threshold and ratio
 
 Conventions
-    A doubt is a difference in parts of a setting's range, as that between excerpts (``stemwright.datagen.inverse.confidence``). The gain of
-    a band differs by what the response of its equaliser does at its frequency, of a shelf an octave into its plateau. Another console is
-    plausible if it adds no more to the residual than ``PLAUSIBLE`` of what is in it. What is added grows about with the square of the
-    distance; so of the way to one that adds more, a part is plausible: the root of the ratio.
-    Not asked is whether low bands stand in for a high-pass: with one, a shelf can raise again what it takes away, so that every low shelf
+    A doubt is a difference as a share of a setting's range, as that between excerpts (``stemwright.datagen.inverse.confidence``). The gain
+    of a band differs by as much as the response of its equaliser at its frequency, of a shelf an octave into its plateau. Another console
+    is plausible if it adds no more to the residual than ``PLAUSIBLE`` of it. What is added grows about with the square of the distance: of
+    the difference to a console that adds more, the square root of the ratio is plausible.
+    Whether low bands replace a high-pass is not considered: with one, a shelf can raise again what it removes, so that every low shelf
     would be in doubt.
 """
 
@@ -34,14 +34,14 @@ from stemwright.datagen.inverse.solver import Vector
 
 FLOOR = 1e-10  # of the mixture's energy: residuals below it are equal
 EXACT = 1e-6  # of the mixture's energy: a residual that no wrong kind of compressor leaves
-SHIFTS_DB = (-8.0, -3.0, 3.0, 8.0)  # of the level of an equaliser, that are tried
-LEVEL = 0.1  # of what all frequencies cost: what a level costs that differs from the one that is tried
+SHIFTS_DB = (-8.0, -3.0, 3.0, 8.0)  # that are tried, of the level of an equaliser
+LEVEL = 0.1  # of the cost of all frequencies: the cost of a level that differs from the one that is tried
 PLAUSIBLE = 0.3  # of the residual: what a console that may have been used may add
 SHELF_HZ = (500.0, 1500.0)  # a low shelf is usually below them, a high shelf above
 ITERATIONS = 4
-# Of what is plausible, what counts, of settings of effects with a threshold and of others: about by so much were they wrong on consoles of
+# The share of a plausible difference that counts, for settings of effects with a threshold and for others: about their errors on consoles of
 # other makes (``benchmarks/foreign_consoles.py``, seeds 503 to 505).
-DYNAMIC, STILL = 0.5, 0.1
+DYNAMIC, STATIC = 0.5, 0.1
 
 Doubts = dict[Unknown, float]
 
@@ -72,17 +72,18 @@ class Equaliser:
 
 
 def doubts(problem: ConsoleProblem, console: ConsoleSettings) -> Doubts:
-    """How far the settings of a console are from those of others that sound alike, in parts of their ranges."""
+    """How far the settings of a console are from those of others that sound alike, as shares of their ranges."""
     found: Doubts = {}
     for kind in (level_doubts, compressor_doubts):
         for each, by in kind(problem, console).items():
-            part = DYNAMIC if has_threshold(console.chains[each.place][each.index][0]) else STILL
-            _raise(found, {each: by}, part)
-    _raise(found, shelf_doubts(console))  # the very same sound: nothing but usage speaks for either
+            part = DYNAMIC if has_threshold(console.chains[each.place][each.index][0]) else STATIC
+            _keep_larger(found, {each: by}, part)
+    _keep_larger(found, shelf_doubts(console))  # the very same sound: nothing but usage speaks for either
     return found
 
 
-def _raise(found: Doubts, others: Doubts, part: float = 1.0) -> None:
+def _keep_larger(found: Doubts, others: Doubts, part: float = 1.0) -> None:
+    """Adds other doubts, of which a part counts, to those that were found: of each setting the larger one."""
     for each, by in others.items():
         found[each] = max(found.get(each, 0.0), part * by)
 
@@ -113,15 +114,15 @@ def level_doubts(problem: ConsoleProblem, console: ConsoleSettings) -> Doubts:
             other = _nearest(problem, each, metric, metric.here_db + shift_db)
             off_db = response_db(each.effect, other, metric.hz, problem.sample_rate) - metric.here_db
             way = _way(plausible, float(((off_db @ metric.root) ** 2).sum()))
-            _raise(found, dict(zip(metric.unknowns, np.abs(metric.follow @ off_db).tolist(), strict=True)), way)
-            _raise(found, each.differences(np.interp(each.hz, metric.hz, off_db)), way)
+            _keep_larger(found, dict(zip(metric.unknowns, np.abs(metric.follow @ off_db).tolist(), strict=True)), way)
+            _keep_larger(found, each.differences(np.interp(each.hz, metric.hz, off_db)), way)
     return found
 
 
 def _nearest(problem: ConsoleProblem, each: Equaliser, metric: ResponseMetric, target_db: Vector) -> EffectSettings:
-    """The equaliser with the same kinds of bands whose response is closest to another one, up to a level."""
+    """The equaliser with the same kinds of bands whose response is closest to a target, whatever its level."""
     verb: Any = EFFECTS[each.effect]
-    # As if the level itself were heard a little: the nearest that these bands come to it is what counts.
+    # The level itself costs a little, so that of equally close responses the one at the level that is tried is chosen.
     level = np.full((len(metric.hz), 1), LEVEL * np.sqrt((metric.root**2).sum()) / len(metric.hz))
     root = np.concatenate([metric.root, level], 1)
     found: EffectSettings = verb.nearest_bands(each.settings, target_db, metric.hz, root, problem.sample_rate, same=True)
@@ -129,6 +130,7 @@ def _nearest(problem: ConsoleProblem, each: Equaliser, metric: ResponseMetric, t
 
 
 def _way(plausible: float, adds: float) -> float:
+    """The share of a difference that is plausible, where all of it adds so much to the residual."""
     return math.sqrt(plausible / max(adds, plausible))
 
 
@@ -144,8 +146,8 @@ def shelf_doubts(console: ConsoleSettings) -> Doubts:
                 shifts_db += [level_db + getattr(each.settings, f"{band}_gain_db") for level_db in shifts_db]
         level_db = max(map(abs, shifts_db))
         if level_db > 0.0:
-            _raise(found, each.differences(np.full(len(each.bands_hz), level_db)))
-            _raise(found, _following(console, each, level_db))
+            _keep_larger(found, each.differences(np.full(len(each.bands_hz), level_db)))
+            _keep_larger(found, _following(console, each, level_db))
     return found
 
 
@@ -168,7 +170,7 @@ def compressor_doubts(problem: ConsoleProblem, console: ConsoleSettings) -> Doub
             for start in _other_kinds(problem, console, place, index) if has_threshold(effect) else ():
                 other = search(problem, start, _of(problem, start, place), iterations=ITERATIONS).console
                 way = _way(PLAUSIBLE * cost + FLOOR, problem.cost(other) - cost)
-                _raise(found, _differences(problem, console, other, place), way)
+                _keep_larger(found, _differences(problem, console, other, place), way)
     return found
 
 

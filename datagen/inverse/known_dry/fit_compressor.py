@@ -107,7 +107,7 @@ def fit_compression(
     if near is not None:
         unit = np.array([min(max(field.to_unit(max(getattr(near, field.name), field.low)), 0.0), 1.0) for field in RANGES])
         first += [(-1.0, Kind(detector, near.linked), unit) for detector in effort.detectors]
-    steps = iter(range(1 << 30))
+    steps = itertools.count()
     total = len(first) + min(KEPT, len(first)) + len(kinds)
 
     def report(what: str) -> None:

@@ -1,15 +1,15 @@
-"""Where in a recording its dry reference sounds: at which time, by parts of a frame, in which polarity, or nowhere.
+"""The delay and the polarity of a dry reference in a recording, to a fraction of a frame; or that it is not in the recording.
 
 How it is found
-    The shorter of both, at most ``TEMPLATE_S`` of it, is correlated with the whole of the other, whitened by its own spectrum. At the best
-    delay and at none the share of the recording's energy that the reference explains is measured, whitened again. Filters turn phases: the
-    phase that a minimum-phase filter has where it makes one spectrum of the other is taken off before. A delay is taken
-    where it explains much more than none, and a part of a frame likewise. Effects that are late by themselves (a delay with
-    more echo than direct sound) are placed by the direct sound.
-    A reference that explains nearly nothing is of another recording, or of another clock, if its delays in short windows are on a line.
+    The shorter of the two signals, at most ``TEMPLATE_S`` of it, is correlated with all of the other, whitened by its own spectrum. The
+    share of the recording's energy that the reference explains is measured at the best delay and at none, whitened again. Filters shift
+    phases: the phase of the minimum-phase filter between the two spectra is removed before, where more is explained without it. A delay
+    is taken where it explains much more than none, and a fraction of a frame likewise. Where an effect is late by itself (a delay with
+    more echo than direct sound), the direct sound counts.
+    A reference that explains nearly nothing is of another recording; or of another clock, if its delays in short windows are on a line.
 
 Conventions
-    Audio is [C, T]. ``lag_frames`` is the delay of the reference in the recording: audio(t) holds dry(t - lag), as for stems.
+    Audio is [C, T]. ``lag_frames`` is the delay of the reference in the recording: audio(t) contains dry(t - lag), as for stems.
 
 References
     Knapp and Carter 1976 (correlation of whitened signals). Oppenheim and Schafer 2010, chapter 13 (minimum phase from the cepstrum).
@@ -43,13 +43,13 @@ NEAR_FRAMES = 256  # of the delay: where it may be in a window
 FIRST = 0.3  # of the highest correlation: what the direct sound has at least beside its echoes
 LONGEST_ECHO_S = 2.0
 SHORTEST_FRAMES = 256
-RESPONSE_BINS, LEAST_POWER = 4096, 1e-9  # of the response whose phase is taken off
+RESPONSE_BINS, LEAST_POWER = 4096, 1e-9  # of the response whose phase is removed
 LEAST_SHARE = 0.02  # of the whitened energy: other recordings explain a tenth of it; heavy compression and filters leave a third
 
 
 @dataclass(frozen=True)
 class PlacedDry:
-    """A dry reference [C, n] in time with frames ``start`` on of a recording, in its polarity; how late it sounds there."""
+    """A dry reference [C, n] aligned with a recording from frame ``start`` on, in its polarity; and the delay that it had there."""
 
     audio: Array
     start: int = 0
@@ -57,7 +57,7 @@ class PlacedDry:
     inverted: bool = False
 
     def of(self, recording: Array) -> Array:
-        """The part of a recording [C, T] that it is in time with."""
+        """The part of a recording [C, T] that it is aligned with."""
         return recording[:, self.start : self.start + self.audio.shape[1]]
 
     def sounding(self, num_frames: int) -> slice:
@@ -70,9 +70,9 @@ class PlacedDry:
         lag, done = self.lag_frames, list[str]()
         if lag:
             frames = "1 frame" if abs(lag) == 1 else f"{abs(lag):.2f}".rstrip("0").rstrip(".") + " frames"
-            done.append(f"{frames} ({1000.0 * abs(lag) / sample_rate:.2f} ms) too {'early' if lag > 0 else 'late'}: moved into time")
+            done.append(f"{frames} ({1000.0 * abs(lag) / sample_rate:.2f} ms) too {'early' if lag > 0 else 'late'}: it was aligned")
         if self.inverted:
-            done.append("inverted against it: turned over, the recording keeps its polarity")
+            done.append("inverted against it: its polarity was reversed, that of the recording was not")
         return tuple(f"the dry reference is {each}" for each in done)
 
     def lacks_start(self, recording: Array) -> bool:
@@ -81,7 +81,7 @@ class PlacedDry:
 
 
 def placed_dry(dry: Array, audio: Array, sample_rate: int, *, is_late: bool = False) -> PlacedDry:
-    """The reference in time with a recording, both [C, T]. ``is_late`` says that the effects give echoes after the direct sound.
+    """The reference aligned with a recording, both [C, T]. ``is_late`` says that the effects give echoes after the direct sound.
 
     Raises Refused for a reference that is silent, sounds nowhere in the recording, or is of another clock.
     """
@@ -112,24 +112,24 @@ def _is_better(share: float, other: float) -> bool:
 
 def _best_lag(audio: Array, dry: Array, sample_rate: int, *, is_late: bool) -> int:
     """The delay in frames at which both are most alike, anywhere."""
-    turned = audio.shape[1] < dry.shape[1]
-    short, long = (audio, dry) if turned else (dry, audio)
+    is_longer = dry.shape[1] > audio.shape[1]
+    short, long = (audio, dry) if is_longer else (dry, audio)
     loud = np.abs(short).max(axis=0) > db_to_gain(SOUNDING_DBFS)
     first = int(np.argmax(loud))
     template = short[:, first : first + max(SHORTEST_FRAMES, round(TEMPLATE_S * sample_rate))]
     course = _correlation(template, long)
     best = int(np.argmax(np.abs(course)))
-    if is_late and not turned:
+    if is_late and not is_longer:
         best = _direct(course, best, _correlation(template, dry), template.shape[1] - 1 + first, round(LONGEST_ECHO_S * sample_rate))
     at = best - template.shape[1] + 1
-    return first - at if turned else at - first
+    return first - at if is_longer else at - first
 
 
 def _direct(course: Course, best: int, own: Course, centre: int, most: int) -> int:
     """The place of the direct sound, where the loudest at ``best`` is an echo of it: earlier by at most so many frames.
 
     ``own`` is the correlation of the template with its own recording, from which it was cut at ``centre``: where a song repeats itself
-    it is as high as where it echoes, so it is taken off.
+    it is as high as where it echoes, so it is subtracted.
     """
     before = np.arange(max(0, best - most, best - centre), best - NEAR_FRAMES)
     if not before.size:
@@ -191,7 +191,7 @@ class _Compared(NamedTuple):
         return lag, *self.share(lag)
 
     def between_frames(self, lag: int) -> float:
-        """The further delay by parts of a frame, where one explains half of what the whole one leaves."""
+        """The further delay by fractions of a frame, where one explains half of what the whole one leaves."""
         low, high = lag - 1.0, lag + 1.0
         for _ in range(14):  # golden section on the one peak between the neighbours
             inner = [high - 0.618034 * (high - low), low + 0.618034 * (high - low)]
@@ -217,8 +217,8 @@ def _compared(audio: Array, dry: Array, lag: int, sample_rate: int, *, is_late: 
     plain = _Compared(lag, cross, energies[0] * energies[1])
     if is_late:
         return plain
-    unturned = plain._replace(cross=cross * np.exp(-1j * _minimum_phase(*both)).astype(np.complex64))
-    return max(plain, unturned, key=lambda each: each.best(NEAR_FRAMES)[1])
+    without_filter = plain._replace(cross=cross * np.exp(-1j * _minimum_phase(*both)).astype(np.complex64))
+    return max(plain, without_filter, key=lambda each: each.best(NEAR_FRAMES)[1])
 
 
 def _minimum_phase(wet: Spectra, ref: Spectra) -> NDArray[np.float32]:

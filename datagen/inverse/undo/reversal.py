@@ -3,8 +3,8 @@
 Conventions
     Array is float [C, T] at its own rate. Inverses are computed in float64, and the result is rounded to float32.
     A recording that the settings cannot have made is refused: one that peaks above the ceiling of its own limiter or clipper; and, with a
-    dry reference, one that the chain does not explain (``EXPLAINED_DB``). A reference is brought into time with the recording, and into its
-    polarity, first (``stemwright.datagen.inverse.undo.dry_placement``).
+    dry reference, one that the chain does not explain (``EXPLAINED_DB``). Before, a reference is aligned with the recording and brought to
+    its polarity (``stemwright.datagen.inverse.undo.dry_placement``).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def error_db(audio: Array, dry: Array) -> float:
 
 
 def _placed(dry: Array, audio: Array, sample_rate: int, effects: Iterable[str]) -> PlacedDry:
-    """The dry reference in time with the recording. Raises Refused where it sounds nowhere in it."""
+    """The dry reference aligned with the recording. Raises Refused where it sounds nowhere in it."""
     from stemwright.datagen.inverse.undo.dry_placement import placed_dry
 
     return placed_dry(dry, audio, sample_rate, is_late=any("late" in EFFECTS[name].TRAITS for name in effects))
@@ -230,13 +230,13 @@ def _compared(undone: Undone, dry: Array | None, sample_rate: int) -> Undone:
     if not (compared.error_db or 0.0) <= EXPLAINED_DB:
         raise Refused(
             f"undone with the settings, it differs from the dry reference by {compared.error_db:.1f} dB; at most {EXPLAINED_DB:g} dB is "
-            f"taken. Are they the settings of this recording?{_reason(compared.notes)}"
+            f"taken. Are they the settings of this recording?{_in_parentheses(compared.notes)}"
         )
     return compared
 
 
-def _reason(notes: Sequence[str]) -> str:
-    """What was done to the reference before it was compared, for a refusal: it is not why."""
+def _in_parentheses(notes: Sequence[str]) -> str:
+    """What was done to the reference before it was compared, for the end of a refusal, whose reason it is not."""
     return f" ({'; '.join(notes)})" if notes else ""
 
 
@@ -302,7 +302,7 @@ def _fitted(
                 f"Name the gain, too: --effect {','.join(names)},fader"
             )
         check_clock(placed, audio, sample_rate)
-        raise Refused(f"{what}. It is the same recording, but these are not all of its effects{_reason(placed.notes(sample_rate))}")
+        raise Refused(f"{what}. It is the same recording, but these are not all of its effects{_in_parentheses(placed.notes(sample_rate))}")
     steps += [UndoneEffect(name, "dry", settings.plain(), confidence) for name, settings in reversed(chain)]
     return np.asarray(invert_chain(audio.astype(np.float64), sample_rate, chain), np.float32)
 
