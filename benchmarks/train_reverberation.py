@@ -182,6 +182,8 @@ def main() -> None:
     parser.add_argument("--modules", type=Path, nargs="*", default=(), help="tracker modules of games that no benchmark reports")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
+    if arguments.wads and arguments.left_out is None:
+        parser.error("--wads needs --left-out: the WAD whose scores a benchmark reports")
     torch.set_num_threads(1)
     rng = np.random.default_rng(FIRST_SEED)
     stems = room_stems.synthetic(range(FIRST_SEED, FIRST_SEED + arguments.songs))

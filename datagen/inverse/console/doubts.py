@@ -39,8 +39,8 @@ LEVEL = 0.1  # of the cost of all frequencies: the cost of a level that differs 
 PLAUSIBLE = 0.3  # of the residual: what a console that may have been used may add
 SHELF_HZ = (500.0, 1500.0)  # a low shelf is usually below them, a high shelf above
 ITERATIONS = 4
-# The share of a plausible difference that counts, for settings of effects with a threshold and for others: about their errors on consoles of
-# other makes (``benchmarks/foreign_consoles.py``, seeds 503 to 505).
+# The share of a plausible difference that counts, for settings of effects with a threshold and for others: about their errors on consoles
+# of other makes (``benchmarks/foreign_consoles.py``, seeds 503 to 505).
 DYNAMIC, STATIC = 0.5, 0.1
 
 Doubts = dict[Unknown, float]
