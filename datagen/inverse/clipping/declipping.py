@@ -153,7 +153,7 @@ def _gaussian(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task
         return around[inside]  # no sample is known: nothing to estimate from
     block = Clipped(around, signs, bounds)
     if mean_run(signs) >= LONG_S * sample_rate:
-        return restore_long_runs(block, sample_rate, lengths, lambda part, scale: _expanded(part, sample_rate, edges.scaled(scale)))[inside]
+        return restore_long_runs(block, sample_rate, lengths, lambda part, scale: expanded(part, sample_rate, edges.scaled(scale)))[inside]
     return direct_estimate(block, lengths, MOST_WORK)[inside]
 
 
@@ -163,10 +163,10 @@ def _expansion(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Tas
     start = max(0, task.start - margin)
     around = samples[start : task.stop].astype(np.float64)
     block = Clipped(around, edges.signs(around), edges.bounds(around))
-    return within(block, _expanded(block, sample_rate, edges))[task.start - start :]
+    return within(block, expanded(block, sample_rate, edges))[task.start - start :]
 
 
-def _expanded(block: Clipped, sample_rate: int, edges: Edges) -> Array:
+def expanded(block: Clipped, sample_rate: int, edges: Edges) -> Array:
     """The clipped samples of a block, expanded above each ceiling."""
     estimate = block.samples.copy()
     for sign, ceiling in ((1, edges.ceiling_high), (-1, -edges.ceiling_low)):

@@ -2,7 +2,8 @@
 
 A block is estimated as it is, or as 2, 4, 8 or 16 interleaved parts of it, each by itself: long runs of clipped samples need no fine
 resolution in time, and the work is less by the square of the number. Clipping acts on single samples, so each part is a clipped signal as
-well; what is above its band is aliased, and as sparse as before.
+well; what is above its band is aliased, and as sparse as before. Of many parts ``PHASES`` are estimated, evenly spaced; the clipped samples
+of the others are interpolated between them and the known ones.
 
 Conventions
     As in ``...clipping.conditional_mean``.
@@ -15,12 +16,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import Akima1DInterpolator
 
 from stemwright.datagen.inverse.clipping.conditional_mean import Clipped, conditional_mean, work
 
 Array = NDArray[np.float64]
 MOST_WORK = (np.inf, 2e5, 2e5, 6e4)  # multiplications for each sample and round, of each length: where frames need more, they are not used
 MOST_PARTS = 32
+PHASES = 4  # parts that are estimated, at most
 MOST = 8.0  # times the ceiling: the largest estimate
 
 
@@ -63,20 +66,31 @@ def needed_parts(block: Clipped, length: int, most_parts: int, most_work: float)
 
 
 def in_parts(block: Clipped, parts: int, estimate: Callable[[Clipped], Array]) -> Array:
-    """The block estimated as interleaved parts, each by itself."""
-    found = block.samples.copy()
-    for start in range(parts):
+    """The block estimated as interleaved parts, ``PHASES`` of them each by itself, the others between these."""
+    found, step = block.samples.copy(), max(1, parts // PHASES)
+    for start in range(0, parts, step):
         part = Clipped(block.samples[start::parts], block.signs[start::parts], block.bounds[start::parts])
         if part.signs.any() and not part.signs.all():
             found[start::parts] = estimate(part)
+    if step > 1:
+        between = (block.signs != 0) & (np.arange(len(found)) % step != 0)
+        known = np.flatnonzero(~between)
+        between[: known[0]] = between[known[-1] :] = False
+        found[between] = Akima1DInterpolator(known, found[known])(np.flatnonzero(between))
     return found
 
 
 def mean_run(signs: NDArray[np.int8]) -> float:
     """The length of the run of clipped samples that a clipped sample is in: the mean over clipped samples."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], signs, [0]])))
-    lengths = np.diff(edges)[signs[edges[:-1]] != 0] if len(edges) else np.zeros(0)
+    starts, stops = runs_of(signs)
+    lengths = stops - starts
     return float((lengths.astype(np.float64) ** 2).sum() / max(lengths.sum(), 1))
+
+
+def runs_of(signs: NDArray[np.int8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where runs of samples clipped at one ceiling start and stop, of signs [T]."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], signs, [0]])))
+    return edges[:-1][signs[edges[:-1]] != 0], edges[1:][signs[edges[:-1]] != 0]
 
 
 def within(block: Clipped, estimate: NDArray[Any]) -> Array:
