@@ -4,7 +4,7 @@
 
 Conventions
     An example is half a second, clipped to an SDR of 7, 12 or 18 dB, give or take one. What counts is the error of its clipped samples
-    beside their energy, as a logarithm; where it is larger than that of the expansion or of the spline, the excess counts once more, by
+    beside their energy, as a logarithm; where it is larger than that of the expansion or of the spline, the excess is added, times
     ``EXCESS``. Of each example the runs with most energy are learnt from, at ten samples of each. Examples without long runs are left out.
     Free music (``--music``): ``SONGS``, which ``declipping.py`` and ``claims.py`` do not measure; synthetic songs have other seeds, and
     tones other frequencies and phases. Drums and real sounds count more.
