@@ -38,7 +38,7 @@ from scipy.optimize import nnls
 from stemwright.datagen.inverse.clipping.conditional_mean import Clipped
 from stemwright.datagen.inverse.clipping.flank_curves import polynomials, splined
 from stemwright.datagen.inverse.clipping.frame_estimates import direct_in_parts, long_frames, runs_of, within
-from stemwright.datagen.inverse.clipping.run_features import METHODS, Trial, run_features
+from stemwright.datagen.inverse.clipping.run_features import METHODS, ClippedAgain, run_features
 from stemwright.datagen.inverse.clipping.run_weights import mixed, run_weights
 
 Array = NDArray[np.float64]
@@ -86,11 +86,11 @@ def estimates_of_runs(block: Clipped, sample_rate: int, lengths: Sequence[int], 
     for lower in LOWER:
         again = clipped_again(block, lower)
         tried = [expand(again, lower), splined(again), polynomials(again), long_frames(again, lengths[-1], TRIED_WORK)]
-        trials.append(Trial(again, heights_of(again, tried)))
+        trials.append(ClippedAgain(again, heights_of(again, tried)))
     return all_estimates(block, heights, trials, sample_rate)
 
 
-def all_estimates(block: Clipped, heights: Array, trials: Sequence[Trial], sample_rate: int) -> RunEstimates:
+def all_estimates(block: Clipped, heights: Array, trials: Sequence[ClippedAgain], sample_rate: int) -> RunEstimates:
     """Those of a block whose heights [K, T] by each of ``METHODS`` are given, and which was tried at lower ceilings."""
     features = run_features(block, heights, trials, sample_rate)
     stacked_ones = [METHODS.index(name) for name in STACKED]

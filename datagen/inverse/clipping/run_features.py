@@ -28,14 +28,14 @@ AROUND_S = 0.25  # before and after the middle of a run: what else is tried ther
 
 
 @dataclass(frozen=True)
-class Trial:
+class ClippedAgain:
     """A block clipped again, and the heights [K, T] of estimates there, of ``TRIED``."""
 
     again: Clipped
     heights: Array
 
 
-def run_features(block: Clipped, heights: Array, trials: Sequence[Trial], sample_rate: int) -> Array:
+def run_features(block: Clipped, heights: Array, trials: Sequence[ClippedAgain], sample_rate: int) -> Array:
     """Features [R, F] of every run of a block."""
     starts, stops = runs_of(block.signs)
     lengths = (stops - starts).astype(np.float64)
@@ -59,7 +59,7 @@ def run_features(block: Clipped, heights: Array, trials: Sequence[Trial], sample
     return np.nan_to_num(np.stack(columns, axis=1))
 
 
-def _of_runs(block: Clipped, trial: Trial, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> list[Array]:
+def _of_runs(block: Clipped, trial: ClippedAgain, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> list[Array]:
     """How estimates do at the known samples of the longer run that each run is in, once the block is clipped again."""
     first, last = runs_of(trial.again.signs)
     mine = np.searchsorted(first, starts, side="right") - 1
@@ -82,7 +82,7 @@ def _of_runs(block: Clipped, trial: Trial, starts: NDArray[np.int64], stops: NDA
     return columns
 
 
-def _of_surroundings(block: Clipped, trial: Trial, first: NDArray[np.int64], last: NDArray[np.int64]) -> list[Array]:
+def _of_surroundings(block: Clipped, trial: ClippedAgain, first: NDArray[np.int64], last: NDArray[np.int64]) -> list[Array]:
     """How estimates do, around each run, at all known samples once the block is clipped again."""
     known = (trial.again.signs != 0) & (block.signs == 0)
     true, least = np.where(known, np.abs(block.samples) - trial.again.bounds, 0.0), block.bounds - trial.again.bounds
@@ -97,7 +97,7 @@ def _of_surroundings(block: Clipped, trial: Trial, first: NDArray[np.int64], las
     return columns
 
 
-def _beyond(block: Clipped, trial: Trial, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> list[Array]:
+def _beyond(block: Clipped, trial: ClippedAgain, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> list[Array]:
     """How high the estimates of each run are, once the block is clipped again, beside the least that is known: the first ceiling."""
     least = 0.01 * _sums(block.bounds, starts, stops)
     raised = _sums(block.bounds - trial.again.bounds, starts, stops) + least
