@@ -13,7 +13,7 @@ import stemwright as sw
 from stemwright.datagen.inverse.clipping.conditional_mean import Clipped, conditional_mean
 from stemwright.datagen.inverse.clipping.declipping import frame_lengths, level_and_scatter
 from stemwright.datagen.inverse.clipping.frame_estimates import long_frames
-from stemwright.datagen.inverse.clipping.run_weights import mixed
+from stemwright.datagen.inverse.clipping.run_weights import cautious, log_heights, mixed
 from stemwright.manifests.usage import UsageError
 
 RATE = 8000
@@ -226,9 +226,19 @@ def test_a_low_sine_is_restored_better_than_by_a_spline() -> None:
 
 def test_mixing_an_estimate_alone_returns_it_and_a_wild_one_does_little_harm() -> None:
     heights = np.array([[0.25, 0.3, 0.0], [20.0, 30.0, 40.0]])
+    logarithms = log_heights(heights)
     alone, mostly = np.array([1.0, 0.0, 0.0]), np.array([0.95, 0.05, 0.0])
-    np.testing.assert_allclose(mixed(heights, np.tile(alone[:, None], 3)), heights[0], atol=1e-12)
-    assert (mixed(heights, np.tile(mostly[:, None], 3)) < heights[0] + 0.15).all()
+    np.testing.assert_allclose(mixed(logarithms, np.tile(alone[:, None], 3)), heights[0], atol=1e-12)
+    assert (mixed(logarithms, np.tile(mostly[:, None], 3)) < heights[0] + 0.15).all()
+
+
+def test_the_expansion_is_trusted_most_where_the_other_estimates_disagree() -> None:
+    weights = np.array([[0.1, 0.45, 0.45]])
+    alike, apart = np.log([[0.1, 0.4, 0.45]]), np.log([[0.1, 0.1, 10.0]])
+    np.testing.assert_allclose(cautious(weights, alike), weights)
+    safe = cautious(weights, apart)
+    np.testing.assert_allclose(safe.sum(axis=1), 1.0)
+    assert safe[0, 0] > 0.7
 
 
 def test_a_clipped_tone_is_estimated_in_every_phase_of_fewer_samples() -> None:

@@ -39,7 +39,7 @@ from stemwright.datagen.inverse.clipping.conditional_mean import Clipped
 from stemwright.datagen.inverse.clipping.flank_curves import polynomials, splined
 from stemwright.datagen.inverse.clipping.frame_estimates import direct_in_parts, long_frames, runs_of, within
 from stemwright.datagen.inverse.clipping.run_features import METHODS, ClippedAgain, run_features
-from stemwright.datagen.inverse.clipping.run_weights import mixed, run_weights
+from stemwright.datagen.inverse.clipping.run_weights import cautious, log_heights, mixed, run_weights
 
 Array = NDArray[np.float64]
 LONG_S = 9e-4  # mean length of runs of clipped samples from which an estimate may be far too high
@@ -69,11 +69,13 @@ def restore_long_runs(block: Clipped, sample_rate: int, lengths: Sequence[int], 
     """
     found = estimates_of_runs(block, sample_rate, lengths, expand)
     starts, stops = runs_of(block.signs)
-    weights = np.repeat(run_weights(found.features), stops - starts, axis=0).T
-    clipped = block.signs != 0
+    clipped, lengths_of_runs = block.signs != 0, stops - starts
     ceilings = np.maximum(block.bounds[clipped], 1e-300)
+    logarithms = log_heights(found.heights[:, clipped] / ceilings)
+    means = np.add.reduceat(logarithms, np.cumsum(lengths_of_runs) - lengths_of_runs, axis=1) / lengths_of_runs
+    weights = np.repeat(cautious(run_weights(found.features), means.T), lengths_of_runs, axis=0).T
     heights = np.zeros(len(block.samples))
-    heights[clipped] = ceilings * mixed(found.heights[:, clipped] / ceilings, weights)
+    heights[clipped] = ceilings * mixed(logarithms, weights)
     return within(block, block.signs * (block.bounds + heights))
 
 

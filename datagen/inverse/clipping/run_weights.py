@@ -6,6 +6,9 @@ measured in ``benchmarks/declipping.py`` is of others.
 Conventions
     Weights [R, K + 1] of R runs are positive and sum to 1; the last is that of the ceiling itself. Heights are mixed as logarithms: an
     estimate that is ten times too high does no harm as long as its weight is small, which a sum would not give.
+    Where the estimates that the network trusts disagree (``DISAGREEING``), it is unsure, and the expansion, which is hardly ever far too
+    high, gets most of the weight. Limits chosen on 537 sounds by networks that had not learnt from them: of those sounds 27 instead of 36
+    are below the expansion, the worst fiftieth gains 0.2 instead of -2.3 dB, and the median 8.6 instead of 9.2 dB.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ Array = NDArray[np.float64]
 WEIGHTS = Path(__file__).with_name("run_weights.npz")
 LEAST = 0.02  # of the ceiling: added to heights before their logarithm
 FARTHEST = 3.0  # standard deviations of features, at most
+DISAGREEING = (0.8, 1.6), (1.0, 0.3)  # standard deviation of logarithms of estimates, by weight -> share of the weights that is kept
 
 
 def run_weights(features: Array) -> Array:
@@ -33,9 +37,24 @@ def run_weights(features: Array) -> Array:
     return weights
 
 
-def mixed(heights: Array, weights: Array) -> Array:
-    """Heights [T] over the ceiling, of estimates [K, T], by weights [K + 1, T]."""
-    logarithms = np.log(np.concatenate([heights, np.zeros((1, heights.shape[1]))]) + LEAST)
+def cautious(weights: Array, heights: Array) -> Array:
+    """Weights [R, K + 1] with more of the first estimate, the expansion, where estimates with mean log heights [R, K + 1] disagree."""
+    middle = (weights * heights).sum(axis=1, keepdims=True)
+    deviation = np.sqrt((weights * (heights - middle) ** 2).sum(axis=1))
+    kept = np.interp(deviation, *DISAGREEING)[:, None]
+    safe: Array = kept * weights
+    safe[:, :1] += 1.0 - kept
+    return safe
+
+
+def log_heights(heights: Array) -> Array:
+    """Logarithms [K + 1, T] of heights [K, T] over the ceiling, and of the ceiling itself."""
+    logarithms: Array = np.log(np.concatenate([heights, np.zeros((1, heights.shape[1]))]) + LEAST)
+    return logarithms
+
+
+def mixed(logarithms: Array, weights: Array) -> Array:
+    """Heights [T] over the ceiling, of the logarithms of estimates [K + 1, T], by weights [K + 1, T]."""
     found: Array = np.maximum(np.exp((weights * logarithms).sum(axis=0)) - LEAST, 0.0)
     return found
 
