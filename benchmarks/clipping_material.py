@@ -214,6 +214,11 @@ def _pedalboard(x: Audio, rate: int) -> Audio:
     return 0.95 * limited
 
 
+def _compressed(x: Audio, rate: int) -> Audio:
+    """JUCE's compressor, as fast and steep as a limiter without look-ahead."""
+    return np.asarray(pedalboard.Compressor(threshold_db=-8.0, ratio=20.0, attack_ms=0.1, release_ms=50.0)(x, rate))
+
+
 def _alimiter(x: Audio, rate: int) -> Audio:
     return alimited(driven(x, 8.0), rate, 0.94)
 
@@ -228,5 +233,6 @@ FLATTENED: dict[str, Callable[[Audio, int], Audio]] = {  # peaks cut or bent by 
     "limiter (ours), no look-ahead": lambda x, rate: _limited(x, rate, 0.0),
     "alimiter, 0.1 ms": lambda x, rate: alimited(driven(x, 8.0), rate, 0.94, 0.1),
     "acompressor, 0.01 ms": lambda x, rate: driven(acompressed(driven(x, 8.0), rate, 0.9), -0.5),  # its peaks exceed full scale
+    "compressor (pedalboard), 0.1 ms": lambda x, rate: driven(_compressed(driven(x, 8.0), rate), -0.5),
     "tanh": lambda x, _: (0.9 * np.tanh(driven(x, 8.0))).astype(np.float32),
 }
