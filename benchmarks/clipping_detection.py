@@ -49,6 +49,7 @@ from stemwright.separation.clip_detection.ceilings import LIKELY, NOT_UNLIKELY, 
 from stemwright.separation.clip_detection.evidence import candidates, exact_ceilings, logits
 from stemwright.separation.clip_detection.levels import LevelTally, pooled
 
+CHOSEN = "with the synthetic one in view limits for exact copies were chosen"
 SURE = 0.8  # of ``undo``
 SHARES = (0.001, 0.003, 0.01)
 FITTED_KINDS = ("untouched", "limiter (ours)", "limiter (ours), no look-ahead", "alimiter, 0.1 ms")
@@ -319,7 +320,7 @@ def main() -> None:
     sw.detect_clipping(long, material[0][2])
     spent, duration = time.process_time() - start, long.shape[1] / material[0][2]
     speed = f"{duration:.0f} s of stereo: {spent:.1f} s of processor time"
-    body = f"{table(counts)}\n\n{len(material)} songs that nothing was fitted on, the loudest {EXCERPT_S:.0f} s of eight places. {speed}."
+    body = f"{table(counts)}\n\n{len(material)} songs that no weight was fitted on, the loudest {EXCERPT_S:.0f} s of eight places; {CHOSEN}. {speed}."
     print(body)
     if options.write:
         publish("Clipping detection", f"python benchmarks/clipping_detection.py --music FOLDER --songs {options.songs} --write", body)
