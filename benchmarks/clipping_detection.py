@@ -320,7 +320,8 @@ def main() -> None:
     sw.detect_clipping(long, material[0][2])
     spent, duration = time.process_time() - start, long.shape[1] / material[0][2]
     speed = f"{duration:.0f} s of stereo: {spent:.1f} s of processor time"
-    body = f"{table(counts)}\n\n{len(material)} songs that no weight was fitted on, the loudest {EXCERPT_S:.0f} s of eight places; {CHOSEN}. {speed}."
+    songs_text = f"{len(material)} songs that no weight was fitted on, the loudest {EXCERPT_S:.0f} s of eight places; {CHOSEN}."
+    body = f"{table(counts)}\n\n{songs_text} {speed}."
     print(body)
     if options.write:
         publish("Clipping detection", f"python benchmarks/clipping_detection.py --music FOLDER --songs {options.songs} --write", body)
