@@ -69,7 +69,7 @@ def test_json_holds_settings_with_units_and_the_losses(place: Path) -> None:
     gains = {row["stem"]: row for row in told["console"] if row["setting"] == "gain_db"}
     assert {name: round(row["value"], 2) for name, row in gains.items()} == {name: gain_db for name, (gain_db, _) in FADERS.items()}
     assert gains["drums"]["unit"] == "dB"
-    assert told["loss"] <= told["gain_and_pan_loss"] < 1e-3
+    assert told["loss"] <= 1.0001 * told["gain_and_pan_loss"] < 1e-3  # faders alone: both are of the same console, up to rounding
     assert told["excerpts_s"] == [[0.2, 1.8]]
 
 
