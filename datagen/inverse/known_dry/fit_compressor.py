@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
@@ -32,7 +32,6 @@ RANGES = [cast("Range", fields(compressor.Settings)[name]) for name in NAMES]
 EXCERPT_S, WHOLE_S = 4.0, 30.0
 STARTS = 4
 SETTLED = 1e-12  # squared error against energy: -120 dB is no local minimum, other starts need not be tried
-SCREENED, KEPT = 6, 3  # iterations from every start, and how many of the results are searched further
 SETTLING = 1e-4  # of the squared error: what an iteration removes at least, else the search ends
 SMALLEST_SWING = 1e-4  # of the gain, in nepers: below, nothing was compressed
 
@@ -108,14 +107,14 @@ def fit_compression(
         unit = np.array([min(max(field.to_unit(max(getattr(near, field.name), field.low)), 0.0), 1.0) for field in RANGES])
         first += [(-1.0, Kind(detector, near.linked), unit) for detector in effort.detectors]
     steps = itertools.count()
-    total = len(first) + min(KEPT, len(first)) + len(kinds)
+    total = len(first) + len(kinds)
 
     def report(what: str) -> None:
         if on_progress:
             on_progress(min(next(steps), total - 1), total, what)
 
-    for _, kind, start in _screened(problem, sorted(first, key=lambda start: start[0]), frames, limits, SETTLED * energy, report):
-        report("search")
+    for _, kind, start in sorted(first, key=lambda start: start[0]):
+        report("starts")
         found = refine(lambda unit, kind=kind: problem.residual(unit, kind, frames), start, limits)  # type: ignore[misc]
         if best is None or found.cost < best[0]:
             best = (found.cost, kind, found)
@@ -133,25 +132,6 @@ def fit_compression(
     found = refine(lambda unit: problem.residual(unit, kind, whole), best[2].unit, whole_limits)
     error_db = 10.0 * math.log10(2.0 * found.cost / float((problem.wet**2).sum()) + 1e-40)
     return WaveformFit(_settings(found.unit, kind), error_db, confidence_by_name(RANGES, found.error, found.difference))
-
-
-def _screened(
-    problem: _Problem,
-    starts: list[tuple[float, Kind, Vector]],
-    frames: int,
-    limits: SearchLimits,
-    settled: float,
-    report: Callable[[str], None],
-) -> list[tuple[float, Kind, Vector]]:
-    """The best results of a few iterations from each start, with their cost, the best first; one that is settled alone."""
-    few, found = limits._replace(iterations=min(SCREENED, limits.iterations)), list[tuple[float, Kind, Vector]]()
-    for _, kind, start in starts:
-        report("starts")
-        result = refine(lambda unit, kind=kind: problem.residual(unit, kind, frames), start, few)  # type: ignore[misc]
-        found.append((result.cost, kind, result.unit))
-        if result.cost < settled:
-            return found[-1:]
-    return sorted(found, key=lambda start: start[0])[:KEPT]
 
 
 def _settings(unit: Vector, kind: Kind) -> compressor.Settings:
