@@ -4,6 +4,7 @@ Conventions
     A killed process breaks the whole pool, which does not report which of the running tasks it had. Each of them is run again, alone
     in a new process; one that kills that process too is the cause, and is returned as ``FailedTask``. The others give results.
     Every process computes with one thread: there are as many processes as there is work for.
+    A terminal sends Ctrl-C to all processes. Ours do not take it, from their first instruction on: this process does, and kills them.
 
 References
     joblib ships loky, whose pool of processes survives between stages and reports how a process ended.
@@ -12,9 +13,11 @@ References
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from stemwright.datagen.run.tasks import FailedTask
@@ -43,14 +46,17 @@ def _in_pool(work: Callable[[T], R], coming: Iterator[T], jobs: int) -> Generato
     """Results as long as the pool holds; returns the tasks that were under way when it broke, or None at the end."""
     from joblib.externals.loky import get_reusable_executor
 
-    pool = get_reusable_executor(max_workers=jobs, timeout=IDLE_S, env=ONE_THREAD)
+    with _interrupts_blocked():
+        pool = get_reusable_executor(max_workers=jobs, timeout=IDLE_S, env=ONE_THREAD)
     under_way: dict[Any, T] = {}
     broken: list[T] = []
     try:
         while not broken:
             while len(under_way) < UNDER_WAY * jobs and (task := next(coming, _END)) is not _END:
                 try:
-                    under_way[pool.submit(work, task)] = task
+                    with _interrupts_blocked():
+                        future = pool.submit(work, task)
+                    under_way[future] = task
                 except BrokenProcessPool:  # it broke while we were elsewhere
                     broken.append(task)
                     break
@@ -83,16 +89,40 @@ def _in_pool(work: Callable[[T], R], coming: Iterator[T], jobs: int) -> Generato
 _END: Any = object()
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Holds Ctrl-C back for a moment: processes and threads that start in it inherit that for good (POSIX)."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # started first, since its start would end the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _alone(work: Callable[[T], R], task: T) -> R | FailedTask[T]:
     from joblib.externals.loky import ProcessPoolExecutor
 
-    with ProcessPoolExecutor(max_workers=1, env=ONE_THREAD) as fresh:
-        try:
-            return fresh.submit(work, task).result()
-        except BrokenProcessPool as error:
-            return FailedTask(task, _how(error))
-        except Exception as error:
-            return FailedTask(task, f"unexpected {type(error).__name__}: {error}")
+    with _interrupts_blocked():
+        fresh = ProcessPoolExecutor(max_workers=1, env=ONE_THREAD)
+        future = fresh.submit(work, task)
+    ended = False
+    try:
+        result: R | FailedTask[T] = future.result()
+        ended = True
+    except BrokenProcessPool as error:
+        return FailedTask(task, _how(error))
+    except Exception as error:
+        ended = True
+        return FailedTask(task, f"unexpected {type(error).__name__}: {error}")
+    finally:
+        fresh.shutdown(wait=ended, kill_workers=not ended)
+    return result
 
 
 def _how(error: BrokenProcessPool) -> str:

@@ -37,6 +37,12 @@ def where_work(number):
     return [row.model_copy(update={"album": str(os.getpid())}) for row in work(number)]
 
 
+def interrupted_work(number):
+    """The same work, in a process that is sent Ctrl-C."""
+    os.kill(os.getpid(), signals.SIGINT)
+    return work(number)
+
+
 @pytest.fixture
 def stage(tmp_path):
     return Stage("catalog", tmp_path, "tracks", Track)
@@ -47,6 +53,11 @@ def test_rows_come_in_the_order_of_the_tasks_whatever_the_workers(stage, jobs):
     outcome = run(stage, tasks(12), shared(work, Workers(jobs)))
     assert [row.title for row in outcome.rows] == [f"Song {number}" for number in range(12)]
     assert (outcome.done, outcome.skipped, outcome.rejected) == (12, 0, [])
+
+
+def test_a_process_of_the_workers_leaves_an_interrupt_to_the_main_process(stage):
+    outcome = run(stage, tasks(4), shared(interrupted_work, Workers(2)))
+    assert (outcome.done, outcome.rejected) == (4, [])
 
 
 def test_finished_tasks_are_not_done_again(stage, tmp_path):
