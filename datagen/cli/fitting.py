@@ -323,6 +323,7 @@ def summary(found: Console, sample_rate: int, offset: int = 0) -> dict[str, Any]
         "pruned": {name: list(chain.pruned) for name, chain in chains.items() if chain.pruned},
         "unclear": {name: list(chain.unclear) for name, chain in chains.items() if chain.unclear},
         "undetermined": {name: list(chain.undetermined) for name, chain in chains.items() if chain.undetermined},
+        "bus_compressor_helps_db": found.bus_compressor_helps_db,
         "gain_and_pan": {name: settings.plain() for name, settings in found.faders.items()},
     }
 
@@ -348,6 +349,11 @@ def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
             shown.append(f"{name}: {effects} left out, but may be there: not audible above a residual of {found.error_db:.1f} dB")
     if found.send is not None and not found.send.is_found:
         shown.append("no shared room was found: nothing in the mixture is reverberation of these stems; its settings say nothing")
+    if found.bus_compressor_helps_db:
+        lower = f"one would lower the residual by {found.bus_compressor_helps_db:.1f} dB"
+        shown.append(
+            f"mix bus: a compressor or limiter is likely ({lower}): gains and thresholds are wrong without it; try --bus compressor"
+        )
     ratio = found.loss / found.gain_and_pan_loss if found.gain_and_pan_loss > 0.0 else math.nan
     shown.append(f"spectral loss {found.loss:.3f}; with gain and pan only {found.gain_and_pan_loss:.3f} (ratio {ratio:.2f})")
     shown.append(f"residual {found.error_db:.1f} dB; with gain and pan only {found.gain_and_pan_error_db:.1f} dB")

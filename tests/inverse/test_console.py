@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import pedalboard
 import pytest
 import torch
 
@@ -108,6 +109,24 @@ def test_bus_compressor_is_found_behind_the_faders(stems: Stems) -> None:
     assert found.error_db < -50.0
     assert compressor.threshold_db == pytest.approx(-24.0, abs=0.5)
     assert compressor.ratio == pytest.approx(3.0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "processor", [pedalboard.Compressor(-24.0, 3.0, 5.0, 90.0), pedalboard.Limiter(-20.0, 100.0)], ids=["compressor", "limiter"]
+)
+def test_faders_are_undetermined_where_the_console_lacks_what_is_on_the_bus(processor: Any, stems: Stems) -> None:
+    plain = mixed(stems, FADERS)
+    bussed = torch.from_numpy(pedalboard.Pedalboard([processor])(plain.float().numpy(), SAMPLE_RATE)).double()
+    found = fit_console(bussed, stems, SAMPLE_RATE, ["fader"])
+    assert found.bus_compressor_helps_db > 0.3
+    assert any("mix bus: a compressor or limiter is likely" in line for line in lines(found, SAMPLE_RATE))
+    for name, chain in FADERS.items():
+        assert abs(dict[str, Any](found.chains[name])["fader"].gain_db - chain[0][1].gain_db) > 0.5
+        assert "fader.gain_db" in found.chains[name].undetermined
+    noisy = plain + 0.002 * plain.std() * torch.from_numpy(np.random.default_rng(0).standard_normal(plain.shape))
+    without = fit_console(noisy, stems, SAMPLE_RATE, ["fader"])
+    assert without.bus_compressor_helps_db == 0.0
+    assert all(chain.confidence["fader.gain_db"] > 0.97 for chain in without.chains.values())
 
 
 def test_rooms_are_found_though_their_noise_is_not(stems: Stems) -> None:

@@ -41,7 +41,8 @@ from stemwright.datagen.inverse.console.alternatives import (
     with_restarted_dynamics,
     with_restarted_equalisers,
 )
-from stemwright.datagen.inverse.console.doubts import doubts
+from stemwright.datagen.inverse.console.bus_ambiguity import bus_ambiguity
+from stemwright.datagen.inverse.console.doubts import FLOOR, PLAUSIBLE, doubts
 from stemwright.datagen.inverse.console.fitted_console import Console
 from stemwright.datagen.inverse.console.joint_search import (
     BUS,
@@ -128,15 +129,18 @@ def fit_console(
     best = _simplest(_short(problem), searched)
     found = search(problem, best.console, heard(best.console, unknowns_of(best.console, len(target))), iterations=WHOLE, errors=True)
     best = best._replace(console=_with_powers(problem, found.console))
-    found = _with_doubts(found, best, problem, searched)
+    found, helps_db = _with_doubts(found, best, problem, searched)
     chains = _chains(best, found, model_errors or {})
-    result = _result(problem, (best.console, plain), chains, preparation)
+    result = replace(_result(problem, (best.console, plain), chains, preparation), bus_compressor_helps_db=helps_db)
     heard_stems = {name: dry[name] for name in result.chains}
     result = FittedSong(target, heard_stems, sample_rate, problem.taps, send, ride_s).completed(result)
     if _is_worse(result):
         gone = {place: [name for name in names.get(place, bus) if not is_fader(name)] for place in best.names}
+        best = Pruned(plain, gone, {}, gone)
         found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0, errors=True)
-        result = _result(problem, (plain, plain), _chains(Pruned(plain, gone, {}, gone), found, model_errors or {}), preparation)
+        found, helps_db = _with_doubts(found, best, problem, plain)
+        result = _result(problem, (plain, plain), _chains(best, found, model_errors or {}), preparation)
+        result = replace(result, bus_compressor_helps_db=helps_db)
     report("done", left=0)
     return result
 
@@ -160,24 +164,28 @@ def _simplest(problem: ConsoleProblem, console: ConsoleSettings) -> Pruned:
     return second._replace(names=names, unclear={place: [*first.unclear[place], *second.unclear[place]] for place in names})
 
 
-def _with_doubts(found: ConsoleSearchResult, best: Pruned, problem: ConsoleProblem, searched: ConsoleSettings) -> ConsoleSearchResult:
+def _with_doubts(
+    found: ConsoleSearchResult, best: Pruned, problem: ConsoleProblem, searched: ConsoleSettings
+) -> tuple[ConsoleSearchResult, float]:
     """The differences with those to consoles that sound alike: the equalisers at other levels, and the console before it was simplified.
 
-    The latter counts for faders, unless it was clearly worse.
+    The latter counts for faders, unless it was clearly worse. Also by how many dB a compressor on the bus would lower the residual.
     """
+    short = _short(problem)
+    bus = bus_ambiguity(short, best.console, PLAUSIBLE * short.cost(best.console) + FLOOR)
     differences = dict(found.difference)
-    for each, doubt in doubts(_short(problem), best.console).items():
-        if each in differences:
-            differences[each] = math.hypot(differences[each], doubt)
-    if problem.cost(found.console) < CLEARLY * problem.cost(searched):
-        return found._replace(difference=differences)
-    for each in differences:
-        effect, settings = best.console.chain(each.place)[each.index]
-        if is_fader(effect):
-            other = next(settings for name, settings in searched.chain(each.place) if name == effect)
-            values = (each.setting.to_unit(getattr(one, each.setting.name)) for one in (settings, other))
-            differences[each] = math.hypot(differences[each], OTHERS * operator.sub(*values))
-    return found._replace(difference=differences)
+    for others in (doubts(short, best.console), bus.differences):
+        for each, other in others.items():
+            if each in differences:
+                differences[each] = math.hypot(differences[each], other)
+    if problem.cost(found.console) >= CLEARLY * problem.cost(searched):
+        for each in differences:
+            effect, settings = best.console.chain(each.place)[each.index]
+            if is_fader(effect):
+                other_settings = next(settings for name, settings in searched.chain(each.place) if name == effect)
+                values = (each.setting.to_unit(getattr(one, each.setting.name)) for one in (settings, other_settings))
+                differences[each] = math.hypot(differences[each], OTHERS * operator.sub(*values))
+    return found._replace(difference=differences), bus.helps_db
 
 
 def _with_fader(chain: Sequence[str]) -> tuple[str, ...]:

@@ -33,7 +33,8 @@ class Console:
     ``error_db`` is the residual's energy relative to the mixture's, ``loss`` the multi-resolution spectral loss; both are also given for
     the best gains and pans alone. ``lags`` are the delays of the stems in the mixture, in frames; ``left_out`` says why a stem has no
     chain. ``spans`` are the first and last frames of the excerpts that were fitted. ``send`` is the room that stems share, if one was asked
-    for. The chains hold the confidences of their settings and effects; ``rows`` lists them.
+    for. ``bus_compressor_helps_db`` is by how much a compressor on the mix bus would lower the residual of a console that has none; 0 if
+    not clearly. The chains hold the confidences of their settings and effects; ``rows`` lists them.
     """
 
     chains: dict[str, FittedChain]
@@ -47,6 +48,7 @@ class Console:
     left_out: dict[str, str] = field(default_factory=dict)
     spans: tuple[tuple[int, int], ...] = ()
     send: SharedRoom | None = None
+    bus_compressor_helps_db: float = 0.0
 
     @property
     def is_gains_alone(self) -> bool:
