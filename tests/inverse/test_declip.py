@@ -224,6 +224,33 @@ def test_a_low_sine_is_restored_better_than_by_a_spline() -> None:
     assert sdr_db(truth, restored, lost) > sdr_db(truth, splined, lost)
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-4])
+@pytest.mark.parametrize("share", [0.001, 0.003, 0.02])
+def test_short_runs_of_low_tones_are_restored_better_than_by_a_spline(noise: float, share: float) -> None:
+    """Their spectrum alone makes some of these far worse than they were. The ceiling is above 1."""
+    time = np.arange(22_050) / 44_100
+    tone = sum(level * np.sin(2 * np.pi * hz * time + hz) for hz, level in ((47.0, 1.0), (83.0, 0.7), (171.0, 0.3)))
+    truth = tone + np.random.default_rng(8).normal(0, max(noise, 1e-12), len(time))
+    ceiling = float(np.quantile(np.abs(truth), 1 - share))
+    clipped, lost = truth.clip(-ceiling, ceiling), np.abs(truth) >= ceiling
+    restored = sw.declip(clipped[None], 44_100, ceiling_low=-ceiling, ceiling_high=ceiling)[0]
+    splined = clipped.copy()
+    splined[lost] = CubicSpline(np.flatnonzero(~lost), clipped[~lost])(np.flatnonzero(lost))
+    assert sdr_db(truth, restored, lost) > max(sdr_db(truth, splined, lost), sdr_db(truth, clipped, lost) + (3.0 if noise else 40.0))
+    assert np.array_equal(restored[np.abs(truth) < 0.999 * ceiling], truth[np.abs(truth) < 0.999 * ceiling])
+
+
+@pytest.mark.parametrize("depth", [0.998, 0.9998])
+def test_sound_that_is_hardly_clipped_does_not_get_worse(depth: float) -> None:
+    """What is lost is less than what frames can say of it."""
+    time = np.arange(22_050) / 44_100
+    truth = np.sin(2 * np.pi * 61 * time + 2 * np.sin(2 * np.pi * 61 * time)) + np.random.default_rng(9).normal(0, 1e-4, len(time))
+    ceiling = depth * float(np.abs(truth).max())
+    clipped, lost = truth.clip(-ceiling, ceiling), np.abs(truth) >= ceiling
+    restored = sw.declip(clipped[None], 44_100, ceiling_low=-ceiling, ceiling_high=ceiling)[0]
+    assert sdr_db(truth, restored, lost) > sdr_db(truth, clipped, lost)
+
+
 def test_mixing_an_estimate_alone_returns_it_and_a_wild_one_does_little_harm() -> None:
     heights = np.array([[0.25, 0.3, 0.0], [20.0, 30.0, 40.0]])
     logarithms = log_heights(heights)

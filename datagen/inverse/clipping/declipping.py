@@ -8,7 +8,8 @@ Conventions
     are not clipped by it, and stay. Where sound was coded after it was clipped (MP3, AAC, OGG), clipped samples scatter around the ceiling:
     those within the scatter are estimated, and the others stay.
     Where runs of clipped samples are long (basses, sustained drums), an estimate can be far too high; how far it is trusted is tried on the
-    samples just below the ceiling (``...clipping.long_runs``).
+    samples just below the ceiling (``...clipping.long_runs``). Where sound is smooth or hardly clipped, curves through the flanks of a run
+    are nearer than any spectrum: which is, is tried on samples that are known (``...clipping.held_out``).
     Blocks of 1.5 s without a clipped sample are skipped; what is needed besides the result does not grow with the length.
 
 References
@@ -35,8 +36,9 @@ from numpy.typing import NDArray
 from stemwright.datagen.inverse.clipping.conditional_mean import Clipped
 from stemwright.datagen.inverse.clipping.detect import detect_clipping
 from stemwright.datagen.inverse.clipping.expansion import expand
-from stemwright.datagen.inverse.clipping.frame_estimates import MOST_WORK, direct_estimate, mean_run, within
-from stemwright.datagen.inverse.clipping.long_runs import LONG_S, restore_long_runs
+from stemwright.datagen.inverse.clipping.frame_estimates import MOST_WORK, direct_estimate, long_frames, mean_run, within
+from stemwright.datagen.inverse.clipping.held_out import refined
+from stemwright.datagen.inverse.clipping.long_runs import CROWDED_WORK, LONG_S, restore_long_runs
 from stemwright.manifests.progress import AudioDone, OnProgress
 from stemwright.manifests.usage import UsageError
 
@@ -153,8 +155,10 @@ def _gaussian(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task
         return around[inside]  # no sample is known: nothing to estimate from
     block = Clipped(around, signs, bounds)
     if mean_run(signs) >= LONG_S * sample_rate:
-        return restore_long_runs(block, sample_rate, lengths, lambda part, scale: expanded(part, sample_rate, edges.scaled(scale)))[inside]
-    return direct_estimate(block, lengths, MOST_WORK)[inside]
+        found = restore_long_runs(block, sample_rate, lengths, lambda part, scale: expanded(part, sample_rate, edges.scaled(scale)))
+        return refined(block, found, sample_rate, lambda other: long_frames(other, lengths[-1], CROWDED_WORK[1]))[inside]
+    found = direct_estimate(block, lengths, MOST_WORK)
+    return refined(block, found, sample_rate, lambda other: direct_estimate(other, lengths, MOST_WORK))[inside]
 
 
 def _expansion(samples: NDArray[Any], sample_rate: int, edges: Edges, task: _Task) -> Array:

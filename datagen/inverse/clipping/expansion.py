@@ -14,8 +14,6 @@ References
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,9 +26,9 @@ TIME_MS = 0.05
 
 
 def expand(audio: NDArray[np.float64], sample_rate: int, ceiling: float, *, ratio: float = RATIO) -> NDArray[np.float64]:
-    """Samples [T] clipped at a ceiling, expanded above 0.3 dB below it by a ratio."""
+    """Samples [T] clipped at a ceiling, of any level, expanded above 0.3 dB below it by a ratio."""
     model = compressor.Settings(
-        threshold_db=max(20.0 * math.log10(ceiling) - BELOW_DB, -80.0),
+        threshold_db=-BELOW_DB,
         ratio=ratio,
         detector_attack_ms=TIME_MS,
         detector_release_ms=TIME_MS,
@@ -38,5 +36,5 @@ def expand(audio: NDArray[np.float64], sample_rate: int, ceiling: float, *, rati
         release_ms=TIME_MS,
         linked=False,
     )
-    expanded: NDArray[np.float64] = compressor.invert(torch.from_numpy(audio)[None], sample_rate, model)[0].numpy()
-    return expanded
+    expanded: NDArray[np.float64] = compressor.invert(torch.from_numpy(audio / ceiling)[None], sample_rate, model)[0].numpy()
+    return ceiling * expanded

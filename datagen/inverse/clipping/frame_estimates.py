@@ -95,5 +95,5 @@ def runs_of(signs: NDArray[np.int8]) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 def within(block: Clipped, estimate: NDArray[Any]) -> Array:
     """The block with its clipped samples from an estimate, brought to their bounds."""
-    heights = np.clip(block.signs * np.nan_to_num(estimate), block.bounds, MOST * block.bounds)
+    heights = np.clip(block.signs * np.nan_to_num(estimate), block.bounds, MOST * np.abs(block.bounds))
     return np.where(block.signs == 0, block.samples, block.signs * heights)
