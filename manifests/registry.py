@@ -159,18 +159,25 @@ class Registry(Mapping[str, T], Generic[T]):
         names = list(self)
         if not names:
             return f"there is no {self.what} {name!r}; no installed package provides one"
-        near = _nearest(name, names) if isinstance(name, str) else names[0]
-        return f"there is no {self.what} {name!r}; did you mean {near!r}? The {self.plural} are {', '.join(names)}"
+        return f"there is no {self.what} {name!r}{self._hint(name, names)} The {self.plural} are {', '.join(names)}"
+
+    def _hint(self, name: object, names: Sequence[str]) -> str:
+        """What an unknown name probably meant."""
+        near = _nearest(name, names) if isinstance(name, str) else None
+        return f"; did you mean {near!r}?" if near else "."
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, ExtensionWarning, stacklevel=3)
 
 
-def _nearest(name: str, names: Sequence[str]) -> str:
+LIKENESS = 0.4  # of two spellings, by difflib, to be taken for one another: eq and egg have 0.4, compressor and mp3 0.3
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
     """The most similar name: one that ``name`` begins with (eq of equalizer) or that begins with it, else the nearest in spelling."""
     lower = name.lower()
     whole = [each for each in names if lower and (lower.startswith(each) or each.startswith(lower))]
-    return max(whole, key=len) if whole else difflib.get_close_matches(lower, names, n=1, cutoff=0.0)[0]
+    return max(whole, key=len) if whole else next(iter(difflib.get_close_matches(lower, names, n=1, cutoff=LIKENESS)), None)
 
 
 def load(reference: str) -> Any:

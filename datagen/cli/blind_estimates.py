@@ -43,10 +43,13 @@ def check_place(place: Path, options: SongOptions, stage: Mapping[str, Any]) -> 
 
     ``stage`` holds the options that only a corpus takes, None where they were not given.
     """
+    from stemwright.manifests.sound.song_writing import SONG_SUFFIXES
     from stemwright.manifests.usage import UsageError
 
     of_stage = [f"--{name}" for name, value in stage.items() if value is not None]
     if options.profile is None:
+        if place.suffix.lower() in SONG_SUFFIXES and not place.exists():
+            raise UsageError(f"{place}: no such file; expected a corpus, or a recording with --profile CORPUS")
         has_stems = not (place / "config.toml").is_file() and _with_own_stems(place, options)[0] != place
         if place.is_file() or has_stems:
             kind = "folder with a mixture" if has_stems else "file"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stemwright.datagen.inverse.console import Console
     from stemwright.separation.balance.own_stems import OwnStems
 
+EMPTY = "the chain is empty: expected the effects of every stem in order, such as eq,compressor,fader; `stemwright effects` lists them"
 LEAST_SHOWN = 5e-4  # of a setting: smaller values are shown as 0
 
 
@@ -93,6 +94,8 @@ def fit(
     if rides and bus:
         raise UsageError("gain rides are found only without effects on the mix bus: leave out --rides or --bus")
     chains, bus_chain = read_console(console, list(own.stems)) if console else (_names(chain), _names(bus))
+    if not (console or chains or bus_chain or send or rides):
+        raise UsageError(EMPTY)
     span = _span(excerpt, own.sample_rate, own.mixture.shape[1])
     part = {name: stem[:, span] for name, stem in own.stems.items()}
     with terminal.progress("fit") as report:

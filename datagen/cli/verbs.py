@@ -34,6 +34,19 @@ verbosity: ContextVar[int] = ContextVar("verbosity", default=NORMAL)
 class Verb(TyperCommand):
     """A verb, whose help calls no switch a <bool> and lists ``--help`` with what every verb has."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses the command line. Of SONG... OUT with one word, OUT is what is missing, though the parser gives that word to it."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:  # among them the class of missing ones, which typer has, or click
+            arguments: list[Any] = [each for each in self.params if each.param_type_name == "argument"]
+            if error.param in arguments and error.param.nargs == -1 and arguments[-1].required:
+                given, *_ = self.make_parser(ctx).parse_args(words)
+                if given.get(str(arguments[-1].name)) is not None:
+                    error.param = arguments[-1]
+            raise
+
     def get_params(self, ctx: Any) -> Any:
         """The options and arguments of the verb."""
         return [_without_type(option) for option in super().get_params(ctx)]

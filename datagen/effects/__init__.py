@@ -13,7 +13,7 @@ Conventions
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 
 import numpy as np
@@ -112,6 +112,9 @@ class UnknownEffectError(UnknownNameError):
     """An effect's name that is not in ``EFFECTS``; the message names the nearest one."""
 
 
+CODECS = ("mp3", "aac", "opus", "vorbis")  # of the setting ``codec``, which people take for effects
+
+
 class Effects(Registry[Effect]):
     """Name -> effect, our own and those of other packages; a module is imported when it is first looked up.
 
@@ -134,6 +137,11 @@ class Effects(Registry[Effect]):
         if not isinstance(found, Effect):
             found = self._loaded[name] = Effect(found)
         return found
+
+    def _hint(self, name: object, names: Sequence[str]) -> str:
+        if str(name).lower() in CODECS:
+            return f"; {name} is a codec of the effect 'codec', its setting codec."
+        return super()._hint(name, names)
 
 
 EFFECTS = Effects(

@@ -46,6 +46,9 @@ def test_a_wrong_key_names_the_right_one_and_leaves_with_2(tmp_path, songs_folde
         (("export", "{tmp}/none", "{tmp}/out"), "none is not a corpus: there is no such folder"),
         (("rebuild", "{tmp}/none", "{tmp}/busy", "{tmp}/out"), "none does not exist; expected what `stemwright export"),
         (("effects", "compresser"), "did you mean 'compressor'"),
+        (("effects", "mp3"), "there is no effect 'mp3'; mp3 is a codec of the effect 'codec', its setting codec. The effects are fader"),
+        (("effects", "vst3"), r"there is no effect 'vst3'\. The effects are fader"),
+        (("estimate", "{tmp}/none.wav"), "none.wav: no such file; expected a corpus, or a recording with --profile CORPUS"),
         (("separate", "{tmp}/busy"), "contains other files|is not a corpus"),
         (("build", "{tmp}/busy", "{tmp}/busy"), "are inside the corpus|contains other files"),
         (("balance", "{tmp}/none.wav"), "none.wav: no such file; expected recordings"),
@@ -60,6 +63,8 @@ def test_a_wrong_key_names_the_right_one_and_leaves_with_2(tmp_path, songs_folde
         (("fit", "{tmp}/busy/notes.txt"), "has no stems of its own; .*--stems FOLDER"),
         (("frobnicate",), "No such command"),
         (("build",), "Missing argument"),
+        (("undo", "{tmp}/busy/notes.txt"), "Missing argument 'OUT'"),
+        (("undo",), "Missing argument 'SONG'"),
     ],
 )
 def test_wrong_usage_is_a_sentence_and_leaves_with_2(tmp_path, arguments, words):

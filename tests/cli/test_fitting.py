@@ -117,6 +117,10 @@ def test_chains_come_from_a_file(tmp_path: Path) -> None:
         (["mix.wav", "--stems", "dry", "--excerpt", "1.5:9999"], "at least a second within 0:2.0"),
         (["mix.wav", "--stems", "dry", "--excerpt", "5:9"], "at least a second within 0:2.0, got 5:9"),
         (["mix.wav", "--stems", "dry", "--chain", "equalizer"], "there is no effect 'equalizer'"),
+        (
+            ["mix.wav", "--stems", "dry", "--chain", ""],
+            "the chain is empty: expected the effects of every stem in order, such as eq,compressor",
+        ),
     ],
 )
 def test_input_that_cannot_be_fitted_is_reported(place: Path, arguments: list[str], message: str) -> None:

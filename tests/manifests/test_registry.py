@@ -58,8 +58,9 @@ def test_own_names_keep_their_order_and_come_first(installed):
 
 
 @pytest.mark.parametrize("name", ["aple", "zzz", 3, ""])
-def test_unknown_name_gets_the_nearest_and_all_names(name):
-    with pytest.raises(UnknownNameError, match=r"there is no fruit .*; did you mean '(apple|pear)'\? The fruits are apple, pear") as caught:
+def test_unknown_name_gets_the_nearest_if_any_is_near_and_all_names(name):
+    near = "; did you mean 'apple'?" if name == "aple" else "."
+    with pytest.raises(UnknownNameError, match=re.escape(f"there is no fruit {name!r}{near} The fruits are apple, pear")) as caught:
         fruits()[name]
     assert isinstance(caught.value, KeyError)
     assert isinstance(caught.value, UsageError)

@@ -57,8 +57,11 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(place):
-    """The address of a cluster of two workers with two threads each."""
-    with pytest.MonkeyPatch.context() as patch:
+    """The address of a cluster of two workers with two threads each.
+
+    One that was killed is always started again: by default LocalCluster gives up one that takes more than 15 s to come back.
+    """
+    with pytest.MonkeyPatch.context() as patch, dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}):
         patch.setenv("CLUSTER_WORK", str(place / "work"))
         with local(2, 2, processes=True, resources={"GPU": 1}) as made:
             yield made.scheduler_address
@@ -133,7 +136,7 @@ def test_a_task_that_takes_its_worker_along_is_named_and_its_neighbours_are_not_
     (refused,) = outcome.rejected
     assert (refused.subject, refused.reason) == ("song 1", cluster.LOST)
     assert log.read_text().split().count("1") == cluster.LOSSES
-    wait_for(lambda: workers_at(address) == 2)  # what the next test begins with
+    wait_for(lambda: workers_at(address) == 2, limit_s=300.0)  # what the next test begins with
 
 
 def workers_at(address: str) -> int:
