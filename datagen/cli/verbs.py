@@ -12,7 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -40,11 +40,11 @@ class Verb(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:  # among them the class of missing ones, which typer has, or click
-            arguments: list[Any] = [each for each in self.params if each.param_type_name == "argument"]
-            if error.param in arguments and error.param.nargs == -1 and arguments[-1].required:
+            missing, arguments = cast(Any, error.param), [each for each in self.params if each.param_type_name == "argument"]
+            if missing in arguments and missing.nargs == -1 and arguments[-1].required:
                 given, *_ = self.make_parser(ctx).parse_args(words)
                 if given.get(str(arguments[-1].name)) is not None:
-                    error.param = arguments[-1]
+                    error.param = cast(Any, arguments[-1])
             raise
 
     def get_params(self, ctx: Any) -> Any:

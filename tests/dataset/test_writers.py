@@ -129,7 +129,9 @@ def test_written_audio_equals_rendered_audio_and_its_row(name, rendered):
     assert seen >= 9 * 5
 
 
-@every_format
+@pytest.mark.parametrize(  # a folder, and shards of the kind that takes another table
+    "name", ["folder", "huggingface", *(pytest.param(name, marks=pytest.mark.slow) for name in ("webdataset", "musdb"))]
+)
 def test_two_processes_and_a_kill_change_no_byte(name, planned, rendered, tmp_path, monkeypatch):
     expected = contents(rendered[name].dataset)
     two = copied(planned, tmp_path / "two", name)

@@ -176,6 +176,7 @@ def nobodys():
         yield folder
 
 
+@pytest.mark.slow  # half a minute of compiling; the kernels alone: ..._where_only_the_temporary_folder_can_be_written
 def test_a_user_without_home_and_without_rights_balances_and_draws(nobodys):
     song = make_song(3, 4.0)
     for name, audio in song.items():
