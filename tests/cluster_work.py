@@ -48,7 +48,7 @@ def note(line: str) -> None:
             log.write(f"{line}\n")
 
 
-def wait_for(condition: Any, limit_s: float = 60.0) -> None:
+def wait_for(condition: Any, limit_s: float = 300.0) -> None:
     """Returns when a condition holds. Raises AssertionError if it never does."""
     until = time.monotonic() + limit_s
     while not condition():

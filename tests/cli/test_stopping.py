@@ -43,14 +43,14 @@ def ended(*arguments, when, number=signal.SIGTERM, group=False):
         [sys.executable, "-c", STOPPED, when, "killpg" if group else "kill", str(int(number)), *verb],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         start_new_session=True,
         preexec_fn=partial(signal.signal, number, signal.SIG_DFL),  # tests that run in the background inherit its being ignored
     )
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
     group_id = int(done.stderr.split(MARK)[1].splitlines()[0])
-    until = time.monotonic() + 60.0  # what watches over the workers ends after them
+    until = time.monotonic() + 300.0  # what watches over the workers ends after them
     while left := workers_of(group_id):
         assert time.monotonic() < until, left
         time.sleep(0.1)

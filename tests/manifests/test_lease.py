@@ -15,13 +15,14 @@ from stemwright.manifests.disk import durable, lease
 from stemwright.manifests.disk.lease import HeldError, Holder, Lease, LostError, Timing, read, watch
 
 SHORT = Timing(every_s=0.05, dead_s=0.6, poll_s=0.02)
+PATIENT = replace(SHORT, dead_s=300.0)  # where a holder is not to be believed dead however busy the machine is
 HOLDS = """
 import sys, time
 from pathlib import Path
 from stemwright.manifests.disk.lease import Lease, Timing
 with Lease(Path(sys.argv[1]), Timing(every_s=0.05)):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -50,7 +51,9 @@ def test_a_lease_is_held_once_and_free_at_the_end(path):
             HeldError, match=rf"process {os.getpid()} on .* \(its lease was renewed \d+ s ago\) holds .*0of2; wait for it, or stop it"
         ):
             Lease(path, SHORT).__enter__()
-        time.sleep(4 * SHORT.every_s)
+        until = time.monotonic() + 300.0
+        while read(path).counter <= 1 and time.monotonic() < until:
+            time.sleep(SHORT.every_s)
         assert read(path).counter > 1
         assert read(path).work == {"done": 3}
     assert read(path) is None
@@ -129,8 +132,8 @@ def test_a_lease_of_another_machine_that_moves_is_not_taken_over(path):
     other_machine(path, 5)
     moving = threading.Timer(SHORT.dead_s / 3, other_machine, (path, 6))
     moving.start()
-    with pytest.raises(HeldError, match=r"process 4711 on gpu3 \(its lease was renewed 0 s ago\)"):
-        Lease(path, SHORT).__enter__()
+    with pytest.raises(HeldError, match=r"process 4711 on gpu3 \(its lease was renewed \d+ s ago\)"):
+        Lease(path, PATIENT).__enter__()
     moving.join()
     assert read(path).counter == 6
 
@@ -140,7 +143,7 @@ def test_clocks_and_times_of_files_do_not_matter(path):
     os.utime(path, (0, 0))  # an hour of another age
     moving = threading.Timer(SHORT.dead_s / 3, lambda: (other_machine(path, 6), os.utime(path, (0, 0))))
     moving.start()
-    assert set(watch([path], SHORT)[0]) == {path}
+    assert set(watch([path], PATIENT)[0]) == {path}
     moving.join()
 
 

@@ -136,7 +136,7 @@ def test_a_task_that_takes_its_worker_along_is_named_and_its_neighbours_are_not_
     (refused,) = outcome.rejected
     assert (refused.subject, refused.reason) == ("song 1", cluster.LOST)
     assert log.read_text().split().count("1") == cluster.LOSSES
-    wait_for(lambda: workers_at(address) == 2, limit_s=300.0)  # what the next test begins with
+    wait_for(lambda: workers_at(address) == 2)  # what the next test begins with
 
 
 def workers_at(address: str) -> int:
@@ -144,7 +144,7 @@ def workers_at(address: str) -> int:
         return len(client.nthreads())
 
 
-def lasting(number: int, folder: Path, tried_s: float = 60.0) -> list[Track]:
+def lasting(number: int, folder: Path, tried_s: float = 300.0) -> list[Track]:
     """The same work, which waits for a file."""
     (folder / f"began-{number}").touch()
     until = time.monotonic() + tried_s
@@ -164,7 +164,7 @@ def test_a_worker_that_joins_late_is_given_work(stage, tmp_path):
         growing.scale(2)
         wait_for((tmp_path / "began-2").exists)  # while the first worker is still busy
         (tmp_path / "go").touch()
-        running.join(60)
+        running.join(300)
     assert found[0].done == 4
 
 
@@ -244,7 +244,7 @@ def test_two_clients_share_a_cluster(tmp_path, address):
     for thread in both:
         thread.start()
     for thread in both:
-        thread.join(60)
+        thread.join(300)
     assert [outcome.done for outcome in found] == [4, 4]
 
 
@@ -354,7 +354,7 @@ def test_a_resource_lets_so_many_tasks_into_a_worker(stage, tmp_path):
         time.sleep(0.3)
         began = sorted(path.name for path in tmp_path.glob("began-*"))
         (tmp_path / "go").touch()
-        running.join(60)
+        running.join(300)
     assert began == ["began-0", "began-1", "began-2"]  # the first is done, two have half of the resource each
 
 

@@ -121,7 +121,7 @@ def test_a_late_worker_that_differs_is_given_nothing_and_the_stage_ends_if_it_is
         assert not (tmp_path / "began-2").exists()
         assert [record.for_users for record in caplog.records if "left out" in record.message] == [True]
         growing.sync(growing.workers[0].close, executor_wait=False)
-        running.join(60)
+        running.join(300)
         (tmp_path / "go").touch()
     assert re.match(rf"the dask cluster has no workers left that can be used: {differs}\. Finished work is kept", str(ended[0]))
     assert len(table.journalled(tmp_path / "tracks.jsonl.part", Track)) == 1

@@ -63,7 +63,7 @@ def start(number, how):
 
 
 def wait_until_none_is_left(group):
-    until = time.monotonic() + 120.0
+    until = time.monotonic() + 300.0
     while left := workers_of(group):
         assert time.monotonic() < until, left
         time.sleep(0.1)
