@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
-from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.effects import EFFECTS, fader
 from stemwright.datagen.inverse.confidence import Errors, confidences
+from stemwright.datagen.inverse.effect_roles import gains, has, has_threshold, is_fader
 from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
 from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db, searched, unknowns
 from stemwright.datagen.inverse.known_dry.chain_start import again, start
@@ -70,7 +71,7 @@ def fit_chain(
     name and settings that ``apply_chain`` takes, with ``error_db`` (the residual's energy relative to that of wet), ``confidence`` of each
     setting (the probability that it is within its tolerance), and what was pruned since it did not help. ``model_errors`` adds to the
     standard errors what is known of errors beside noise: a standard deviation by name ("compressor.ratio"), in parts of the range; without
-    them the confidence covers noise and what a wrong model leaves in the residual. Raises
+    them the confidence covers noise, what a wrong model leaves in the residual, and chains that sound alike within it. Raises
     ValueError where the signals differ in shape, hold NaN, are silent or lie more than a second apart, and for an unknown effect;
     ``NotIdentifiableError`` where nothing of wet follows from dry.
 
@@ -102,20 +103,35 @@ def fit_chain(
     gone = [uses[place] for place in pruned]
     known = confidences(gone, {(pruned.index(place), name): error for (place, name), error in errors.items() if place in pruned}, model)
     _, found, differences = searched(wet, dry, sample_rate, kept, unknowns(kept, len(dry), heard=True), 0)
-    known |= confidences(kept, found, model, _with_doubts(kept, differences))
-    return FittedChain(tuple(kept), error_db, known, tuple(name for name, _ in gone))
+    known |= confidences(kept, found, model, _with_doubts(wet, dry, sample_rate, kept, differences))
+    names = [name for name, _ in gone]
+    unclear = [name for name in names if has(name, "stochastic")]  # with another noise than theirs the waveform is no closer
+    return FittedChain(tuple(kept), error_db, known, tuple(names), unclear=tuple(unclear))
 
 
-def _with_doubts(uses: list[Use], differences: Errors) -> Errors:
-    """The differences with those to a chain that sounds the same (``stemwright.datagen.inverse.console.doubts``)."""
-    if not any(hasattr(EFFECTS[name], "nearest_bands") for name, _ in uses):
+def _with_doubts(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], differences: Errors) -> Errors:
+    """The differences with those to chains that sound alike (``stemwright.datagen.inverse.console.doubts``).
+
+    Where the chain has no fader, one takes the place of the last gain that it has: what differs in its gain differs there.
+    """
+    if not any(hasattr(EFFECTS[name], "nearest_bands") or has_threshold(name) for name, _ in uses):
         return differences
-    from stemwright.datagen.inverse.console.doubts import shelf_doubts
-    from stemwright.datagen.inverse.console.joint_search import ConsoleSettings
+    from stemwright.datagen.inverse.console.doubts import plausible_doubts, shelf_doubts
+    from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSettings
 
+    gain = next(((index, each) for index, (_, settings) in reversed([*enumerate(uses)]) for each in gains(type(settings))), None)
+    chain = [*uses, (fader.NAME, fader.Settings())] if gain and not any(is_fader(name) for name, _ in uses) else uses
+    far = {(each.index, each.setting): by for each, by in shelf_doubts(ConsoleSettings({"dry": tuple(uses)})).items()}
+    plausible = plausible_doubts(ConsoleProblem(wet, {"dry": dry}, sample_rate), ConsoleSettings({"dry": tuple(chain)}))
+    for each, by in plausible.items():
+        key, share = (each.index, each.setting), 1.0
+        if each.index == len(uses) and gain is not None:  # of the fader in its place
+            key, share = gain, (each.setting.high - each.setting.low) / (gain[1].high - gain[1].low)
+        if each.index < len(uses) or each.setting.gain:
+            far[key] = max(far.get(key, 0.0), share * by)
     found = dict(differences)
-    for each, doubt in shelf_doubts(ConsoleSettings({"dry": tuple(uses)})).items():
-        found[each.index, each.setting.name] = math.hypot(found.get((each.index, each.setting.name), 0.0), doubt)
+    for (index, setting), by in far.items():
+        found[index, setting.name] = math.hypot(found.get((index, setting.name), 0.0), by)
     return found
 
 

@@ -22,6 +22,8 @@ from stemwright.datagen.inverse.confidence import (
     standard_errors,
 )
 from stemwright.datagen.inverse.console import fit_console
+from stemwright.datagen.inverse.console.doubts import reach
+from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSettings
 from stemwright.datagen.inverse.known_dry import waveform
 from stemwright.datagen.inverse.solver import SearchLimits, refine
 
@@ -184,3 +186,14 @@ def test_the_stated_probability_is_how_often_a_fit_is_right() -> None:
     sure = np.array(stated) > np.median(stated)
     for part in (sure, ~sure):
         assert np.mean(np.array(right)[part]) == pytest.approx(np.mean(np.array(stated)[part]), abs=0.12)
+
+
+def test_how_far_a_fader_can_go_follows_from_the_residual() -> None:
+    dry, other = noise(7), noise(8)
+    console = ConsoleSettings({"one": (use("fader"),)})
+    far = reach(ConsoleProblem(dry + 0.1 * other, {"one": dry}, RATE), console)
+    gain = next(each for each in far if each.setting.name == "gain_db")
+    # The residual of 0.01 may have 0.3 as much more: a gain that leaves sqrt(0.003) of the signal.
+    expected_db = 20.0 * math.log10(1.0 + math.sqrt(0.3) * 0.1)
+    assert far[gain] * (gain.setting.high - gain.setting.low) == pytest.approx(expected_db, rel=0.1)
+    assert max(reach(ConsoleProblem(dry, {"one": dry}, RATE), console).values()) < 1e-4

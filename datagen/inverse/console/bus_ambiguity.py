@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemwright.datagen.effects import EFFECTS, apply_chain, compressor
+from stemwright.datagen.inverse.console.doubts import reach
 from stemwright.datagen.inverse.console.initial_settings import GRIDS, LEVEL_SMOOTHED, with_level
 from stemwright.datagen.inverse.console.joint_search import BUS, ConsoleProblem, ConsoleSettings, Unknown, heard, search, unknowns_of
 from stemwright.datagen.inverse.effect_roles import bounds, has, moved_by
-from stemwright.datagen.inverse.solver import gram
 
 EXACT = 1e-6  # of the mixture's energy: a residual that leaves nothing to a compressor
 # By which it lowers the residual where there is one: by 1 to 12 dB in three mixes whose bus has a processor of another make that takes
@@ -44,23 +44,14 @@ class BusAmbiguity(NamedTuple):
     helps_db: float = 0.0
 
 
-def bus_ambiguity(problem: ConsoleProblem, console: ConsoleSettings, plausible: float) -> BusAmbiguity:
-    """Of a console; ``plausible`` is the energy that another one may add to the residual, relative to that of the mixture."""
+def bus_ambiguity(problem: ConsoleProblem, console: ConsoleSettings) -> BusAmbiguity:
+    """Of a console: if it has compression on its bus, of gains of faders and thresholds of the bus."""
     if any(has(effect, "dynamic") for effect, _ in console.bus):
-        return BusAmbiguity(_faders_with_bus(problem, console, plausible))
+        far = reach(problem, console).items()
+        return BusAmbiguity({each: SHARE * by for each, by in far if each.setting.gain or (each.place == BUS and each.setting.bound)})
     if problem.cost(console) <= EXACT:
         return BusAmbiguity({})
     return _without_compressor(problem, console)
-
-
-def _faders_with_bus(problem: ConsoleProblem, console: ConsoleSettings, plausible: float) -> dict[Unknown, float]:
-    """How far gains of faders, and thresholds of the bus, can go to first order, all others following."""
-    unknowns = heard(console, unknowns_of(console, len(problem.mixture)))
-    matrix = gram(problem.columns(console, unknowns)) / problem.energy
-    matrix += plausible * np.eye(len(matrix))  # no further than the whole range
-    reach = SHARE * np.sqrt(plausible * np.diag(np.linalg.inv(matrix)).clip(min=0.0))
-    shared = [each.setting.gain or (each.place == BUS and each.setting.bound is not None) for each in unknowns]
-    return {each: by for each, by, is_shared in zip(unknowns, reach.tolist(), shared, strict=True) if is_shared}
 
 
 def _without_compressor(problem: ConsoleProblem, console: ConsoleSettings) -> BusAmbiguity:

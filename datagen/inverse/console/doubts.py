@@ -3,6 +3,7 @@
     level       an equaliser with the same kinds of bands that raises everything, a threshold higher and a fader lower by as much
     shelf       a low shelf and the opposite high shelf differ by a gain alone; beyond ``SHELF_HZ`` which of them was used is a guess
     compressor  one with another detector, or that smooths the level and not the gain, has another threshold and ratio
+    reach       of a single stem: how far each setting can go, all others following it, until the residual is no longer plausible
 
 Conventions
     A doubt is a difference as a share of a setting's range, as that between excerpts (``stemwright.datagen.inverse.confidence``). The gain
@@ -30,7 +31,7 @@ from stemwright.datagen.inverse.console.initial_settings import response_db
 from stemwright.datagen.inverse.console.joint_search import ConsoleProblem, ConsoleSettings, Unknown, heard, search, unknowns_of
 from stemwright.datagen.inverse.console.response_metric import ResponseMetric, response_metric
 from stemwright.datagen.inverse.effect_roles import bounds, gains, has_threshold, is_fader
-from stemwright.datagen.inverse.solver import Vector
+from stemwright.datagen.inverse.solver import Vector, gram
 
 FLOOR = 1e-10  # of the mixture's energy: residuals below it are equal
 EXACT = 1e-6  # of the mixture's energy: a residual that no wrong kind of compressor leaves
@@ -40,8 +41,10 @@ PLAUSIBLE = 0.3  # of the residual: what a console that may have been used may a
 SHELF_HZ = (500.0, 1500.0)  # a low shelf is usually below them, a high shelf above
 ITERATIONS = 4
 # The share of a plausible difference that counts, for settings of effects with a threshold and for others: about their errors on consoles
-# of other makes (``benchmarks/foreign_consoles.py``, seeds 503 to 505).
+# of other makes (``benchmarks/foreign_consoles.py``, seeds 503 to 505). Their residual is that of all stems; with a single one all of it
+# counts: nothing else is in the residual.
 DYNAMIC, STATIC = 0.5, 0.1
+REACH = 0.25  # likewise of how far the settings of a single stem can go: ``benchmarks/fit.py``, rows with rooms, seed 3031
 
 Doubts = dict[Unknown, float]
 
@@ -73,13 +76,32 @@ class Equaliser:
 
 def doubts(problem: ConsoleProblem, console: ConsoleSettings) -> Doubts:
     """How far the settings of a console are from those of others that sound alike, as shares of their ranges."""
+    found = plausible_doubts(problem, console)
+    _keep_larger(found, shelf_doubts(console))  # the very same sound: nothing but usage speaks for either
+    return found
+
+
+def plausible_doubts(problem: ConsoleProblem, console: ConsoleSettings) -> Doubts:
+    """The same without consoles whose sound is the very same: as far as the residual allows."""
     found: Doubts = {}
+    is_alone = len(console.chains) == 1
     for kind in (level_doubts, compressor_doubts):
         for each, by in kind(problem, console).items():
             part = DYNAMIC if has_threshold(console.chains[each.place][each.index][0]) else STATIC
-            _keep_larger(found, {each: by}, part)
-    _keep_larger(found, shelf_doubts(console))  # the very same sound: nothing but usage speaks for either
+            _keep_larger(found, {each: by}, 1.0 if is_alone else part)
+    if is_alone:
+        _keep_larger(found, reach(problem, console), REACH)
     return found
+
+
+def reach(problem: ConsoleProblem, console: ConsoleSettings) -> Doubts:
+    """How far each setting can go, all others following it, until the residual is no longer plausible; to first order."""
+    unknowns = heard(console, unknowns_of(console, len(problem.mixture)))
+    plausible = PLAUSIBLE * problem.cost(console) + FLOOR
+    matrix = gram(problem.columns(console, unknowns)) / problem.energy
+    matrix += plausible * np.eye(len(matrix))  # no further than the whole range
+    far = np.sqrt(plausible * np.diag(np.linalg.inv(matrix)).clip(min=0.0))
+    return dict(zip(unknowns, far.tolist(), strict=True))
 
 
 def _keep_larger(found: Doubts, others: Doubts, part: float = 1.0) -> None:

@@ -42,7 +42,7 @@ from stemwright.datagen.inverse.console.alternatives import (
     with_restarted_equalisers,
 )
 from stemwright.datagen.inverse.console.bus_ambiguity import bus_ambiguity
-from stemwright.datagen.inverse.console.doubts import FLOOR, PLAUSIBLE, doubts
+from stemwright.datagen.inverse.console.doubts import doubts
 from stemwright.datagen.inverse.console.fitted_console import Console
 from stemwright.datagen.inverse.console.joint_search import (
     BUS,
@@ -172,7 +172,7 @@ def _with_doubts(
     The latter counts for faders, unless it was clearly worse. Also by how many dB a compressor on the bus would lower the residual.
     """
     short = _short(problem)
-    bus = bus_ambiguity(short, best.console, PLAUSIBLE * short.cost(best.console) + FLOOR)
+    bus = bus_ambiguity(short, best.console)
     differences = dict(found.difference)
     for others in (doubts(short, best.console), bus.differences):
         for each, other in others.items():
