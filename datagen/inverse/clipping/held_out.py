@@ -43,11 +43,12 @@ from stemwright.datagen.inverse.clipping.local_curves import CURVES, PROBES, Cur
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 SHIFTS = (2.5, -2.5, 4.0, -4.0, 6.0, -6.0)  # lengths of a run, from its start to where known samples are hidden
-SEVERAL = 16  # hidden runs, of about the length of each clipped one
+SEVERAL, FLAT_SEVERAL = 16, 64  # hidden runs, of about the length of each clipped one
+BELOW = 0.02  # of the ceiling: hidden samples that are farther below it count less
 ALIKE = 0.8, 1.4  # the length of a hidden run beside that of a clipped one, within which they are about equal
 NEAR_S, FAR = 0.1, 0.02  # how far a hidden run counts, and the least that it counts
 LONGER, SHORTER = 0.5, 0.3  # deviation of the logarithm of the length of hidden runs, beside that of the run
-ENOUGH = 1.0  # hidden runs, by what they count
+ENOUGH = 0.25  # hidden runs, by what they count
 POWER = 2.0  # of errors, in weights
 PROMISING = 0.03  # error of curves beside the energy of the height, below which they are tried
 PART = 0.25  # of what is estimated as lost, in runs that are tried, at least
@@ -105,14 +106,17 @@ class Evidence:
         ratio = np.log(hidden.lengths / runs.lengths[:, None])
         alike = np.exp(-((ratio / np.where(ratio > 0.0, LONGER, SHORTER)) ** 2))
         self.counts = np.maximum(FAR, 1.0 - distance) * alike
+        ceiling = float(block.bounds[runs.places].mean())
+        below = 1.0 - np.maximum.reduceat(np.abs(block.samples[hidden.places]), hidden.first) / ceiling
+        self.level = np.maximum(FAR, np.exp(-np.maximum(below, 0.0) / BELOW))
 
     def error(self, found: Array) -> Array:
         """The mean squared error [R] to expect of an estimate, of what it gives for the hidden samples [P]."""
         errors = self.hidden.means((found - self.block.samples[self.hidden.places]) ** 2)
         there = np.isfinite(errors)
-        counts = self.counts @ there
-        means = self.counts @ np.where(there, errors, 0.0) / np.maximum(counts, 1e-300) + self.floor
-        return np.where(counts >= ENOUGH, means, np.inf)
+        weights = there * self.level
+        means = self.counts @ (weights * np.where(there, errors, 0.0)) / np.maximum(self.counts @ weights, 1e-300) + self.floor
+        return np.where(self.counts @ there >= ENOUGH, means, np.inf)
 
 
 def refined(block: Clipped, estimate: Array, sample_rate: int, again: Callable[[Clipped], Array]) -> Array:
@@ -126,7 +130,7 @@ def refined(block: Clipped, estimate: Array, sample_rate: int, again: Callable[[
     energies, lost = runs.means(heights**2), float(heights @ heights)
     flat = lost < FLAT**2 * float(np.sum(block.bounds[runs.places] ** 2))
     alone = (runs.means(_crowding(block, sample_rate)[runs.places]) <= CROWDED) | flat
-    hidden = hidden_runs(block.signs, alone)
+    hidden = hidden_runs(block.signs, alone, FLAT_SEVERAL if flat else SEVERAL)
     if not len(hidden.starts):
         return estimate
     evidence = Evidence(block, runs, hidden, sample_rate)
@@ -191,17 +195,17 @@ def _crowding(block: Clipped, sample_rate: int) -> Array:
     return near
 
 
-def hidden_runs(signs: NDArray[np.int8], alone: NDArray[np.bool_]) -> Runs:
+def hidden_runs(signs: NDArray[np.int8], alone: NDArray[np.bool_], several: int) -> Runs:
     """Known samples to hide, of signs [T]: as long as the clipped runs that are ``alone`` [R], beside them, apart from each other."""
     starts, stops = (each[alone] for each in runs_of(signs))
     lengths = stops - starts
     free, found, alike = signs == 0, [], np.zeros(len(starts))
     order = np.argsort(np.arange(len(starts)) * GOLDEN % 1.0, kind="stable")  # spread over time
     for shift in SHIFTS:
-        for run in order[alike[order] < SEVERAL].tolist():
+        for run in order[alike[order] < several].tolist():
             start, length = int(starts[run]), int(lengths[run])
             at = start + round(shift * max(length, 2))
-            if alike[run] < SEVERAL and at > 0 and at + length < len(signs) and free[at - 1 : at + length + 1].all():
+            if alike[run] < several and at > 0 and at + length < len(signs) and free[at - 1 : at + length + 1].all():
                 found.append((at, start, length))
                 free[at : at + length] = False
                 alike += (lengths * ALIKE[0] <= length) & (length <= lengths * ALIKE[1])
