@@ -8,6 +8,7 @@ far worse than a curve; and where a ceiling is just below the peaks, its error i
     estimate    its error there, or the geometric mean of this and of how far curves are from it: tops are above bounds, hidden samples not
     curves      their mean, weighted by errors; of a normal distribution around it, the mean of the part above the ceiling
     result      curves and estimate, weighted by errors, in runs that curves are nearly exact for; the estimate elsewhere
+    not higher  flat tops are at most some times as high as the depth below the ceiling in which 0.4 times as many samples are
     flat tops   where all that was lost is small beside the ceiling, every run is tried, and the estimate is scaled: by what a Wiener filter
                 gives of its error, and, where a run has no curve, by what curves give beside it elsewhere
 
@@ -53,6 +54,9 @@ POWER = 2.0  # of errors, in weights
 PROMISING = 0.03  # error of curves beside the energy of the height, below which they are tried
 PART = 0.25  # of what is estimated as lost, in runs that are tried, at least
 FLAT = 0.03  # height beside the ceiling, below which errors may be more than was lost
+AS_MANY = 0.41  # samples, for each clipped one, that a parabola has from the ceiling to as far below it as its top is above: sqrt(2) - 1
+HIGHEST = 8.0  # times that depth: the root mean square of heights of flat tops; in music and tones whose peaks are known it was 0.4 to 8,
+HIGHEST_OF_CURVES = 20.0  # and more where one run is much higher than others
 AROUND_S, CROWDED = 0.05, 0.3  # the clipped part of the samples around a run, up to which it is tried
 PRECISION = 1e-9  # of the peak: errors that rounding makes
 GOLDEN = 0.6180339887498949  # its multiples, without their whole part, are spread evenly
@@ -127,12 +131,15 @@ def refined(block: Clipped, estimate: Array, sample_rate: int, again: Callable[[
     starts, stops = runs_of(block.signs)
     runs = Runs(starts, starts, stops - starts)
     heights = np.maximum(np.abs(estimate) - block.bounds, 0.0)[runs.places]
-    energies, lost = runs.means(heights**2), float(heights @ heights)
+    lost = float(heights @ heights)
     flat = lost < FLAT**2 * float(np.sum(block.bounds[runs.places] ** 2))
+    if flat:
+        heights, estimate = _with_heights(block, runs, heights, HIGHEST)
     alone = (runs.means(_crowding(block, sample_rate)[runs.places]) <= CROWDED) | flat
     hidden = hidden_runs(block.signs, alone, FLAT_SEVERAL if flat else SEVERAL)
     if not len(hidden.starts):
         return estimate
+    energies, lost = runs.means(heights**2), float(heights @ heights)
     evidence = Evidence(block, runs, hidden, sample_rate)
     probes = np.min([evidence.error(hidden.curve(block, CURVES[probe])) for probe in PROBES], axis=0)
     tried = ((probes < PROMISING * energies) | flat) & alone
@@ -148,10 +155,21 @@ def refined(block: Clipped, estimate: Array, sample_rate: int, again: Callable[[
         if flat
         else 1.0
     )
-    result = estimate.copy()
     mixed = np.where(tried[runs.row], share * curved.heights + (1.0 - share) * less * heights, heights)
-    result[runs.places] = block.signs[runs.places] * (block.bounds[runs.places] + mixed)
-    return within(block, result)
+    return _with_heights(block, runs, mixed, HIGHEST_OF_CURVES if flat else np.inf)[1]
+
+
+def _with_heights(block: Clipped, runs: Runs, heights: Array, highest: float) -> tuple[Array, Array]:
+    """Heights [P], at most so many times as high as samples just below the ceiling let expect, and the block [T] with them."""
+    if highest < np.inf:
+        known = block.samples[block.signs == 0]
+        sides = [sign * (np.median(block.samples[block.signs == sign]) - known) for sign in (1, -1) if (block.signs == sign).any()]
+        below = np.sort(np.maximum(np.concatenate(sides), 0.0))
+        usual = float(below[min(round(AS_MANY * len(heights)), len(below) - 1)])
+        heights = heights * min(1.0, highest * usual / max(float(np.sqrt(np.mean(heights**2))), 1e-300))
+    result = block.samples.copy()
+    result[runs.places] = block.signs[runs.places] * (block.bounds[runs.places] + heights)
+    return heights, within(block, result)
 
 
 def _scale(heights: Array, curved: Array, share: Array, error: Array) -> Array:
