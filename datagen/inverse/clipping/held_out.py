@@ -39,7 +39,7 @@ from scipy.special import erfcx
 
 from stemwright.datagen.inverse.clipping.conditional_mean import Clipped
 from stemwright.datagen.inverse.clipping.frame_estimates import runs_of, within
-from stemwright.datagen.inverse.clipping.local_curves import CURVES, PROBES, Curve, Windows, fitted
+from stemwright.datagen.inverse.clipping.local_curves import CURVES, PROBES, LocalCurve, LocalWindows, fitted
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -90,12 +90,12 @@ class Runs:
         sums: Array = np.add.reduceat(values, self.first)
         return sums / self.lengths
 
-    def curve(self, block: Clipped, curve: Curve) -> Array:
+    def curve(self, block: Clipped, curve: LocalCurve) -> Array:
         """The samples [P] on a curve, NaN where it has too few."""
         found, known = np.empty(len(self.places)), block.signs == 0
         for length in np.unique(self.lengths):
             rows = np.flatnonzero(self.lengths == length)
-            fit = fitted(block.samples, known, Windows(self.starts[rows], self.beside[rows], int(length)), curve)
+            fit = fitted(block.samples, known, LocalWindows(self.starts[rows], self.beside[rows], int(length)), curve)
             found[self.first[rows][:, None] + np.arange(length)] = fit
         return found
 

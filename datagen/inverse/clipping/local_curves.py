@@ -22,21 +22,30 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-class Curve(NamedTuple):
+class LocalCurve(NamedTuple):
     """A degree, and the length of either flank in lengths of the run."""
 
     degree: int
     flank: float
 
 
-CURVES = (Curve(2, 1.0), Curve(4, 1.0), Curve(6, 2.0), Curve(8, 3.0), Curve(10, 4.0), Curve(14, 6.0), Curve(6, 4.0), Curve(5, 0.4))
+CURVES = (
+    LocalCurve(2, 1.0),
+    LocalCurve(4, 1.0),
+    LocalCurve(6, 2.0),
+    LocalCurve(8, 3.0),
+    LocalCurve(10, 4.0),
+    LocalCurve(14, 6.0),
+    LocalCurve(6, 4.0),
+    LocalCurve(5, 0.4),
+)
 PROBES = (1, 2)  # of CURVES: what the others are not tried without
 LEAST_FLANK = 8  # samples
 FINEST = 24  # samples of a run, at least, for each that flanks are thinned out by
 RIDGE = 1e-13  # of the trace: what makes equations of too few samples solvable
 
 
-class Windows(NamedTuple):
+class LocalWindows(NamedTuple):
     """Runs of one length: where they start [R], and the runs [R] whose unknown samples are unknown here as well, at the same places."""
 
     starts: NDArray[np.int64]
@@ -44,7 +53,7 @@ class Windows(NamedTuple):
     length: int
 
 
-def fitted(samples: Array, known: NDArray[np.bool_], windows: Windows, curve: Curve) -> Array:
+def fitted(samples: Array, known: NDArray[np.bool_], windows: LocalWindows, curve: LocalCurve) -> Array:
     """The runs [R, L] on a curve through the known samples of both flanks; NaN where these are too few."""
     length, step = windows.length, max(1, windows.length // FINEST)
     flank = max(round(curve.flank * length), LEAST_FLANK, curve.degree)
