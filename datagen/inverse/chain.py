@@ -28,6 +28,7 @@ from stemwright.datagen.effects import EFFECTS, fader
 from stemwright.datagen.inverse.confidence import Errors, confidences
 from stemwright.datagen.inverse.effect_roles import gains, has, has_threshold, is_fader
 from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
+from stemwright.datagen.inverse.known_dry.beside_filters import found_beside_filters
 from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db, searched, unknowns
 from stemwright.datagen.inverse.known_dry.chain_start import again, start
 from stemwright.datagen.inverse.known_dry.shared_level import level_searches, shares_level
@@ -207,10 +208,29 @@ def _searched(
     """
     report = report or _Steps()
     report("start", 0)
-    best = start(wet, dry, sample_rate, names)
+    shared = shares_level(names)
+    best, best_db, errors = _in_turns(wet, dry, sample_rate, start(wet, dry, sample_rate, names), turns, report)
+    if best_db > LOST_DB and turns > 1:
+        report("compressors beside any filter", 2 * turns - 1)
+        other = found_beside_filters(wet, dry, sample_rate, best)
+        if residual_db(wet, dry, sample_rate, other) < best_db:
+            best, best_db, errors = _in_turns(wet, dry, sample_rate, other, turns, _Steps())
+    if shared and turns > 1 and best_db < HOPELESS_DB:
+        best, errors = level_searches(names)[0](wet, dry, sample_rate, best, errors)
+        best_db = residual_db(wet, dry, sample_rate, best)
+    if NEAR_DB > best_db > SETTLED_DB and turns > 1:
+        # At the right minimum, level and threshold move together along a narrow valley: it takes many small steps.
+        best, errors = refined(wet, dry, sample_rate, best, 25)
+    return best, errors
+
+
+def _in_turns(
+    wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, best: list[Use], turns: int, report: _Steps
+) -> tuple[list[Use], float, Errors]:
+    """The same from a first estimate: the chain, its residual in dB, the standard errors."""
     best_db = residual_db(wet, dry, sample_rate, best)
     errors: Errors = {}
-    shared = shares_level(names)
+    settled_db = LOST_DB if shares_level([name for name, _ in best]) else SETTLED_DB
     for turn in range(turns):
         report("effect by effect", 2 * turn)
         uses = again(wet, dry, sample_rate, best, starts=1 + turn if best_db > LOST_DB else 0)
@@ -221,15 +241,9 @@ def _searched(
         gained = best_db - error_db
         if error_db < best_db or not errors:
             best, best_db, errors = uses if error_db < best_db else best, min(error_db, best_db), unsure
-        if best_db < (LOST_DB if shared else SETTLED_DB) or (turn > 0 and gained < 1.0):
+        if best_db < settled_db or (turn > 0 and gained < 1.0):
             break
-    if shared and turns > 1 and best_db < HOPELESS_DB:
-        best, errors = level_searches(names)[0](wet, dry, sample_rate, best, errors)
-        best_db = residual_db(wet, dry, sample_rate, best)
-    if NEAR_DB > best_db > SETTLED_DB and turns > 1:
-        # At the right minimum, level and threshold move together along a narrow valley: it takes many small steps.
-        best, errors = refined(wet, dry, sample_rate, best, 25)
-    return best, errors
+    return best, best_db, errors
 
 
 def _pruned(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use]) -> tuple[list[Use], list[int]]:

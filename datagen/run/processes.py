@@ -150,12 +150,12 @@ def _watched() -> dict[str, Any]:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process soon after its parent has ended, however that came about (POSIX)."""
+    """Ends this process soon after its parent has ended, for whatever reason (POSIX)."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(WATCH_S)
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     if os.name == "posix":
         threading.Thread(target=watch, daemon=True).start()

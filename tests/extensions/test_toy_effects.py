@@ -67,7 +67,7 @@ def test_settings_of_a_chain_of_another_package_are_recovered(tmp_path, with_fit
     assert min(found["confidence"].values()) > 0.9
 
 
-@pytest.mark.parametrize("with_fit_response", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "equaliser"])
+@pytest.mark.parametrize("with_fit_response", [False, True], ids=["plain", "equaliser"])
 def test_a_console_of_effects_of_another_package_is_recovered_pruned_and_shown(tmp_path, with_fit_response):
     package = install(tmp_path / "site", with_fit_response=with_fit_response)
     found, shown = told(CONSOLE, tmp_path, package)

@@ -212,7 +212,7 @@ def test_a_client_that_was_killed_goes_on_where_it_was(place, address):
     assert contents(corpus.folder / "stems") == contents(place / "one" / "stems")
 
 
-@pytest.mark.parametrize("number", [pytest.param(signals.SIGTERM, marks=pytest.mark.slow), signals.SIGUSR1])
+@pytest.mark.parametrize("number", [signals.SIGTERM, signals.SIGUSR1])
 def test_a_client_that_is_preempted_keeps_what_is_finished_frees_its_lease_and_ends_with_0(place, address, number):
     corpus = new_corpus(place / f"preempted by {number}")
     run_catalog(corpus, Workers())

@@ -133,7 +133,7 @@ def test_another_number_of_shares_goes_on_with_what_is_done(made, corpus):
     assert separated(corpus) == separated(made / "one")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_preempted_share_drops_its_track_frees_its_lease_and_ends_with_0(corpus, number):
     done = signalled_at("separate 0/2: 2 of 3", number, "separate", corpus, "--share", "0/2", "-v")
     assert done.returncode == 0

@@ -9,7 +9,7 @@ from rules_corpus import FIRST, GENRES, LAST, SAMPLE_RATE, expected_lar, measure
 from stemwright.separation.balance.groups import Values, compare_groups, fit_trend
 from stemwright.separation.balance.song_values import against_rest
 
-NUM_SONGS, DURATION_S, RATIO_DB = 24, 3.0, 8.0
+NUM_SONGS, DURATION_S, RATIO_DB = 40, 3.0, 8.0
 OFFSETS = {name: GENRES[name] for name in ("country", "rock", "metal")}
 NAMES = ("drums", "bass", "other", "vocals")
 

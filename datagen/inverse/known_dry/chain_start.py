@@ -38,7 +38,7 @@ def start(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, names: Sequenc
     order = sorted(range(len(names)), key=lambda index: _rank(names[index]))
     for index in order:
         target = still if has(names[index], "filter") else wet
-        uses = _fitted(target, dry, sample_rate, uses, index, rounds=2)
+        uses = fitted(target, dry, sample_rate, uses, index, rounds=2)
     return with_one_gain(uses)
 
 
@@ -58,7 +58,7 @@ def _rank(effect: str) -> int:
 def again(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], *, starts: int = 1) -> list[Use]:
     """Every effect fitted once more, given the others. ``starts`` is that of the compressor's search."""
     for index in range(len(uses)):
-        uses = with_one_gain(_fitted(wet, dry, sample_rate, uses, index, rounds=6, starts=starts))
+        uses = with_one_gain(fitted(wet, dry, sample_rate, uses, index, rounds=6, starts=starts))
     return uses
 
 
@@ -104,22 +104,29 @@ def _with(uses: list[Use], index: int, settings: EffectSettings) -> list[Use]:
     return [*uses[:index], (uses[index][0], settings), *uses[index + 1 :]]
 
 
-def _fitted(
+def fitted(
     wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], index: int, *, rounds: int, starts: int = 1
 ) -> list[Use]:
     """The chain with one of its effects refitted on its own; unchanged if the audio does not determine it."""
     inputs = [dry]
     for use in uses:
         inputs.append(apply_chain(inputs[-1], sample_rate, [use]))
-    name, settings = uses[index]
     target = undone(wet, sample_rate, uses, inputs[:-1], index + 1)
+    return fitted_between(target, inputs[index], sample_rate, uses, index, rounds=rounds, starts=starts)
+
+
+def fitted_between(
+    after: torch.Tensor, before: torch.Tensor, sample_rate: int, uses: list[Use], index: int, *, rounds: int, starts: int = 1
+) -> list[Use]:
+    """The same where the audio before and after that effect is known."""
+    name, settings = uses[index]
     try:
         effect: Any = EFFECTS[name]
         if is_equaliser(name):
-            return _equalised(target, inputs[index], sample_rate, uses, index, rounds)
+            return _equalised(after, before, sample_rate, uses, index, rounds)
         if hasattr(effect, "refit"):
-            return _with(uses, index, effect.refit(target, inputs[index], sample_rate, settings, starts=starts))
-        return _with(uses, index, effect.fit(target, inputs[index], sample_rate)) if hasattr(effect, "fit") else uses
+            return _with(uses, index, effect.refit(after, before, sample_rate, settings, starts=starts))
+        return _with(uses, index, effect.fit(after, before, sample_rate)) if hasattr(effect, "fit") else uses
     except ValueError:  # NotIdentifiableError among them: the joint search may still find it
         return uses
 
@@ -143,10 +150,10 @@ def _equalised(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: lis
         return uses
     miss = measured.gain / response(effect.sections(found, sample_rate), measured.hz, sample_rate)
     level_db = float(np.average(20.0 * np.log10(np.abs(miss) + 1e-9), weights=1.0 / (measured.error_db**2 + 0.01)))
-    return _shifted(uses, index, level_db)
+    return shifted(uses, index, level_db)
 
 
-def _shifted(uses: list[Use], index: int, level_db: float) -> list[Use]:
+def shifted(uses: list[Use], index: int, level_db: float) -> list[Use]:
     """The chain whose equaliser at ``index`` lost a level: thresholds after it fall, up to the first gain, which compensates."""
     moved, given = list(uses), False
     for place, (name, settings) in enumerate(uses):

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from stemwright.datagen.effects import EFFECTS, apply_chain, compressor
-from stemwright.datagen.inverse.effect_roles import has, shares_levels
+from stemwright.datagen.inverse.effect_roles import has, shares_levels, silent
 from stemwright.datagen.inverse.fitted_chain import Use
 from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db
-from stemwright.datagen.inverse.known_dry.chain_start import undone, with_one_gain
+from stemwright.datagen.inverse.known_dry.chain_start import shifted, undone, with_one_gain
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,12 @@ def with_level(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Seq
     from stemwright.datagen.inverse.known_dry.free_equaliser import FreeResponseBands, fit_free_equaliser, with_bands
 
     best, best_db = list(uses), residual_db(wet, dry, sample_rate, uses)
-    if best_db < FOUND_DB:
+    settled = best_db < FOUND_DB
+    if settled and not _is_typical(best):
+        swapped = with_shelves_swapped(best)
+        if _is_typical(swapped) and residual_db(wet, dry, sample_rate, swapped) < FOUND_DB:
+            best = swapped
+    if settled and _is_typical(best):
         return best, errors
     rng = np.random.default_rng(0)
     for turn in range(TURNS):
@@ -76,13 +81,41 @@ def with_level(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Seq
             trial = with_bands(free, settings_at(point, sample_rate), sample_rate, dry.shape[0])
             trial, trial_errors = refined(wet, dry, sample_rate, trial, 8)
             trial_db = residual_db(wet, dry, sample_rate, trial)
-            if trial_db < best_db - (0.0 if typical else LEAST_GAIN_DB):
+            if trial_db < (FOUND_DB if settled else best_db - (0.0 if typical else LEAST_GAIN_DB)):
                 best, best_db, errors = trial, trial_db, trial_errors
-            if best_db < FOUND_DB:
-                return best, errors
+                if best_db < FOUND_DB:
+                    return best, errors
+        if settled:
+            break
         if turn and before_db - best_db < LEAST_GAIN_DB:
             break
     return best, errors
+
+
+def _is_typical(uses: Sequence[Use]) -> bool:
+    """Whether the equaliser's bands lie within their typical ranges, those without gain aside."""
+    from stemwright.datagen.inverse.known_dry.band_search import NAMES, point_of, typical_points
+    from stemwright.datagen.inverse.known_dry.free_equaliser import place_of
+
+    low, high = typical_points()
+    settings: Any = uses[place_of(uses)][1]
+    point, off = point_of(settings), silent(uses[place_of(uses)][0], settings)
+    return all(name in off or low[at] - 1e-9 <= point[at] <= high[at] + 1e-9 for at, name in enumerate(NAMES))
+
+
+def with_shelves_swapped(uses: Sequence[Use]) -> list[Use]:
+    """A chain that sounds the same: a low shelf is a gain and the opposite high shelf at its frequency, and the other way round."""
+    from stemwright.datagen.inverse.known_dry.free_equaliser import place_of
+
+    place = place_of(uses)
+    settings: Any = uses[place][1]
+    changes = {
+        f"{one}_{what}": getattr(settings, f"{other}_{what}") * (-1.0 if what == "gain_db" else 1.0)
+        for one, other in (("low_shelf", "high_shelf"), ("high_shelf", "low_shelf"))
+        for what in ("gain_db", "hz", "q")
+    }
+    lost_db = settings.low_shelf_gain_db + settings.high_shelf_gain_db
+    return shifted([*uses[:place], (uses[place][0], settings.model_copy(update=changes)), *uses[place + 1 :]], place, lost_db)
 
 
 def other_compressors(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, free: FreeEqualiserFit) -> Iterator[FreeEqualiserFit]:
