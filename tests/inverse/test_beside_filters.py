@@ -1,4 +1,4 @@
-"""A compressor beside filters that a search is not told: those of scipy, on either side of it."""
+"""A compressor beside filters that a search does not know: those of scipy, on either side of it."""
 
 from __future__ import annotations
 
