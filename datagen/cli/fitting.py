@@ -355,7 +355,7 @@ def lines(found: Console, sample_rate: int, offset: int = 0) -> list[str]:
     if found.bus_compressor_helps_db:
         lower = f"one would lower the residual by {found.bus_compressor_helps_db:.1f} dB"
         shown.append(
-            f"mix bus: a compressor or limiter is likely ({lower}): gains and thresholds are wrong without it; try --bus compressor"
+            f"mix bus: a compressor or limiter is likely ({lower}): gains and thresholds may be wrong without it; try --bus compressor"
         )
     ratio = found.loss / found.gain_and_pan_loss if found.gain_and_pan_loss > 0.0 else math.nan
     shown.append(f"spectral loss {found.loss:.3f}; with gain and pan only {found.gain_and_pan_loss:.3f} (ratio {ratio:.2f})")

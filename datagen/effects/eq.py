@@ -97,14 +97,15 @@ def invert(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.T
 
 def sections(settings: Settings, sample_rate: int, *, sign: float = 1.0) -> list[torch.Tensor]:
     """The second-order sections of the active bands, each [..., 5]; ``sign`` -1 gives those of the inverse."""
-    from stemwright.datagen.effects.dsp.biquads import check_below_nyquist, peak, shelf
+    from stemwright.datagen.effects.dsp.biquads import peak, shelf
+    from stemwright.datagen.effects.dsp.nyquist import below_nyquist
 
     active = []
     for band in BANDS:
         gain_db, hz, q = (getattr(settings, f"{band}_{name}") for name in ("gain_db", "hz", "q"))
         if is_off(gain_db, 0.0):
             continue
-        check_below_nyquist(f"{band}_hz", hz, sample_rate)
+        hz = below_nyquist(f"{band}_hz", hz, sample_rate)
         if band.startswith("peak"):
             active.append(peak(sign * gain_db, hz, q, sample_rate))
         else:

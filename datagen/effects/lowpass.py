@@ -34,10 +34,11 @@ class Settings(EffectSettings):
 
 def apply(audio: torch.Tensor, sample_rate: int, settings: Settings) -> torch.Tensor:
     """Returns the filtered audio. Raises ValueError for a cutoff at or above half the sample rate."""
-    from stemwright.datagen.effects.dsp.biquads import butterworth, cascade, check_below_nyquist
+    from stemwright.datagen.effects.dsp.biquads import butterworth, cascade
+    from stemwright.datagen.effects.dsp.nyquist import below_nyquist
 
     check_form(audio, sample_rate)
     if is_off(settings.cutoff_hz, math.inf):
         return checked(audio, sample_rate)
-    check_below_nyquist("cutoff_hz", settings.cutoff_hz, sample_rate)
-    return cascade(audio, butterworth(settings.cutoff_hz, int(settings.order), sample_rate, high=False))
+    cutoff_hz = below_nyquist("cutoff_hz", settings.cutoff_hz, sample_rate)
+    return cascade(audio, butterworth(cutoff_hz, int(settings.order), sample_rate, high=False))

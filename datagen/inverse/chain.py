@@ -25,8 +25,9 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from stemwright.datagen.effects import EFFECTS, fader
+from stemwright.datagen.effects.dsp.nyquist import limited
 from stemwright.datagen.inverse.confidence import Errors, confidences
-from stemwright.datagen.inverse.effect_roles import gains, has, has_threshold, is_fader
+from stemwright.datagen.inverse.effect_roles import below_half_rate, gains, has, has_threshold, is_fader
 from stemwright.datagen.inverse.fitted_chain import FittedChain, Use
 from stemwright.datagen.inverse.known_dry.beside_filters import found_beside_filters
 from stemwright.datagen.inverse.known_dry.chain_search import refined, residual_db, searched, unknowns
@@ -54,6 +55,7 @@ TURNS = 4
 HELPS_DB = 0.2  # an effect whose removal costs less is pruned
 
 
+@limited()
 def fit_chain(
     wet: Any,
     dry: Any,
@@ -107,7 +109,7 @@ def fit_chain(
     known |= confidences(kept, found, model, _with_doubts(wet, dry, sample_rate, kept, differences))
     names = [name for name, _ in gone]
     unclear = [name for name in names if has(name, "stochastic")]  # with another noise than theirs the waveform is no closer
-    return FittedChain(tuple(kept), error_db, known, tuple(names), unclear=tuple(unclear))
+    return FittedChain(tuple(below_half_rate(kept, sample_rate)), error_db, known, tuple(names), unclear=tuple(unclear))
 
 
 def _with_doubts(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: list[Use], differences: Errors) -> Errors:

@@ -10,10 +10,12 @@ Conventions
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TypeVar
 
 from stemwright.datagen.effects import EFFECTS
+from stemwright.datagen.effects.dsp.nyquist import HIGHEST
 from stemwright.datagen.effects.settings import Bound, EffectSettings, Range, effect_name, fields
 from stemwright.datagen.effects.traits import Trait
 
@@ -76,6 +78,17 @@ def silent(effect: str, settings: EffectSettings) -> frozenset[str]:
     bands = getattr(EFFECTS[effect], "BANDS", ())
     off = [band for band in bands if getattr(settings, f"{band}_gain_db", 1.0) == 0.0]
     return frozenset(name for name in fields(type(settings)) if any(name.startswith(f"{band}_") for band in off))
+
+
+def below_half_rate(uses: Iterable[tuple[str, EffectSettings]], sample_rate: int) -> list[tuple[str, EffectSettings]]:
+    """The chain with all frequencies of filters that active bands have below half the sample rate, as a search heard them."""
+    limited = []
+    for name, settings in uses:
+        filters = has(name, "filter")
+        high = [each.name for each in fields(type(settings)).values() if isinstance(each, Range) and each.unit == "Hz" and filters]
+        changes = {each: HIGHEST * sample_rate for each in high if sample_rate / 2.0 <= getattr(settings, each) < math.inf}
+        limited.append((name, settings.model_copy(update=changes) if changes else settings))
+    return limited
 
 
 def moved_by(settings: S, moving: Iterable[Range], amount: float) -> S:

@@ -123,6 +123,10 @@ def test_faders_are_undetermined_where_the_console_lacks_what_is_on_the_bus(proc
     for name, chain in FADERS.items():
         assert abs(dict[str, Any](found.chains[name])["fader"].gain_db - chain[0][1].gain_db) > 0.5
         assert "fader.gain_db" in found.chains[name].undetermined
+
+
+def test_faders_are_determined_where_nothing_is_on_the_bus(stems: Stems) -> None:
+    plain = mixed(stems, FADERS)
     noisy = plain + 0.002 * plain.std() * torch.from_numpy(np.random.default_rng(0).standard_normal(plain.shape))
     without = fit_console(noisy, stems, SAMPLE_RATE, ["fader"])
     assert without.bus_compressor_helps_db == 0.0

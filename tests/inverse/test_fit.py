@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pedalboard
 import pytest
 import torch
 
-from stemwright.datagen.effects import EFFECTS, apply_chain
+from stemwright.datagen.effects import EFFECTS, apply_chain, eq
+from stemwright.datagen.effects.dsp.biquads import response
 from stemwright.datagen.effects.signal import NotIdentifiableError
 from stemwright.datagen.inverse.chain import fit_chain, fit_console
 from stemwright.datagen.inverse.undo.requests import Knowledge
@@ -94,6 +96,20 @@ def test_equaliser_in_front_of_a_compressor_is_found(stems: dict[str, torch.Tens
     assert [name for name, _ in found] == ["eq", "compressor"]
     assert found[1][1].ratio == pytest.approx(3.0, rel=1e-3)  # type: ignore[union-attr]
     assert found[1][1].threshold_db == pytest.approx(-30.0, abs=0.1)  # type: ignore[union-attr]
+
+
+def test_treble_of_a_foreign_shelf_is_found_at_a_low_sample_rate(stems: dict[str, torch.Tensor]) -> None:
+    """The search steps beyond half the sample rate on its way."""
+    sample_rate = 16_000
+    dry = stems["drums"][:, :sample_rate]
+    board = pedalboard.Pedalboard([pedalboard.HighShelfFilter(7000.0, 9.0, 0.7), pedalboard.Reverb(0.3, wet_level=0.1)])
+    wet = torch.from_numpy(board(dry.float().numpy(), sample_rate)).double()
+    for (_, found), *_ in (
+        fit_chain(wet, dry, sample_rate, ["eq", "fader"]),
+        fit_console(wet, {"drums": dry}, sample_rate, ["eq", "fader"]).chains["drums"],
+    ):
+        middle, treble = np.abs(response(eq.sections(found, sample_rate), np.array([500.0, 7500.0]), sample_rate))  # type: ignore[arg-type]
+        assert treble > 1.4 * middle
 
 
 def test_compressor_that_never_acted_is_pruned_and_has_no_ratio(stems: dict[str, torch.Tensor]) -> None:

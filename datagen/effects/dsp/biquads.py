@@ -233,12 +233,6 @@ def _power(b0: np.ndarray, b1: np.ndarray, b2: np.ndarray, low: np.ndarray) -> n
     return (b0 + b1 + b2) ** 2 + low * (16.0 * b0 * b2 * low - 4.0 * (b0 * b1 + 4.0 * b0 * b2 + b1 * b2))
 
 
-def check_below_nyquist(name: str, hz: Any, sample_rate: int) -> None:
-    """Raises ValueError where a frequency is at or above half the sample rate."""
-    if not isinstance(hz, torch.Tensor) and 2.0 * hz >= sample_rate:
-        raise ValueError(f"{name} = {hz:g} needs a sample rate above {2.0 * hz:g} Hz; got {sample_rate} Hz")
-
-
 def _prototype(gain_db: Any, hz: Any, q: Any, sample_rate: int) -> tuple[torch.Tensor, ...]:
     """The cookbook's A, its root, alpha and cos(w0)."""
     gain = 10.0 ** (_number(gain_db) / 40.0)

@@ -30,6 +30,7 @@ from dataclasses import replace
 from typing import Any
 
 from stemwright.datagen.effects import EFFECTS, fader
+from stemwright.datagen.effects.dsp.nyquist import limited
 from stemwright.datagen.effects.dsp.spectral_loss import multi_resolution_loss
 from stemwright.datagen.inverse.confidence import confidences
 from stemwright.datagen.inverse.console import initial_settings
@@ -41,7 +42,7 @@ from stemwright.datagen.inverse.console.alternatives import (
     with_restarted_dynamics,
     with_restarted_equalisers,
 )
-from stemwright.datagen.inverse.console.bus_ambiguity import bus_ambiguity
+from stemwright.datagen.inverse.console.bus_ambiguity import BusAmbiguity, bus_ambiguity
 from stemwright.datagen.inverse.console.doubts import doubts
 from stemwright.datagen.inverse.console.fitted_console import Console
 from stemwright.datagen.inverse.console.joint_search import (
@@ -58,7 +59,7 @@ from stemwright.datagen.inverse.console.readable import with_fewer_bands
 from stemwright.datagen.inverse.console.rides import check_ride
 from stemwright.datagen.inverse.console.send_search import aligned, check_send, search_with_room
 from stemwright.datagen.inverse.console.whole_song import FittedSong
-from stemwright.datagen.inverse.effect_roles import has, is_fader
+from stemwright.datagen.inverse.effect_roles import below_half_rate, has, is_fader
 from stemwright.datagen.inverse.fitted_chain import FittedChain
 
 SHORT_S = 2.5
@@ -75,6 +76,7 @@ DEFAULT = ("eq", "compressor", "fader")
 Progress = Callable[[int, int, str], Any]
 
 
+@limited()
 def fit_console(
     mixture: Any,
     stems: Mapping[str, Any],
@@ -129,8 +131,9 @@ def fit_console(
     best = _simplest(_short(problem), searched)
     found = search(problem, best.console, heard(best.console, unknowns_of(best.console, len(target))), iterations=WHOLE, errors=True)
     best = best._replace(console=_with_powers(problem, found.console))
-    found, helps_db = _with_doubts(found, best, problem, searched)
-    chains = _chains(best, found, model_errors or {})
+    tested = not (send or ride_s)  # a ride of all stems, or a room, could be taken for a compressor on the bus
+    found, helps_db = _with_doubts(found, best, problem, searched, tested)
+    chains = _chains(best, found, model_errors or {}, sample_rate)
     result = replace(_result(problem, (best.console, plain), chains, preparation), bus_compressor_helps_db=helps_db)
     heard_stems = {name: dry[name] for name in result.chains}
     result = FittedSong(target, heard_stems, sample_rate, problem.taps, send, ride_s).completed(result)
@@ -138,8 +141,8 @@ def fit_console(
         gone = {place: [name for name in names.get(place, bus) if not is_fader(name)] for place in best.names}
         best = Pruned(plain, gone, {}, gone)
         found = search(problem, plain, unknowns_of(plain, len(target)), iterations=0, errors=True)
-        found, helps_db = _with_doubts(found, best, problem, plain)
-        result = _result(problem, (plain, plain), _chains(best, found, model_errors or {}), preparation)
+        found, helps_db = _with_doubts(found, best, problem, plain, tested)
+        result = _result(problem, (plain, plain), _chains(best, found, model_errors or {}, sample_rate), preparation)
         result = replace(result, bus_compressor_helps_db=helps_db)
     report("done", left=0)
     return result
@@ -165,14 +168,15 @@ def _simplest(problem: ConsoleProblem, console: ConsoleSettings) -> Pruned:
 
 
 def _with_doubts(
-    found: ConsoleSearchResult, best: Pruned, problem: ConsoleProblem, searched: ConsoleSettings
+    found: ConsoleSearchResult, best: Pruned, problem: ConsoleProblem, searched: ConsoleSettings, tested: bool
 ) -> tuple[ConsoleSearchResult, float]:
     """The differences with those to consoles that sound alike: the equalisers at other levels, and the console before it was simplified.
 
-    The latter counts for faders, unless it was clearly worse. Also by how many dB a compressor on the bus would lower the residual.
+    The latter counts for faders, unless it was clearly worse. Also by how many dB a compressor on the bus would lower the residual, if
+    that is to be ``tested``.
     """
     short = _short(problem)
-    bus = bus_ambiguity(short, best.console)
+    bus = bus_ambiguity(short, best.console) if tested else BusAmbiguity({})
     differences = dict(found.difference)
     for others in (doubts(short, best.console), bus.differences):
         for each, other in others.items():
@@ -266,7 +270,7 @@ def _short(problem: ConsoleProblem) -> ConsoleProblem:
     return problem.cut(round(SHORT_S * problem.sample_rate))
 
 
-def _chains(best: Pruned, found: ConsoleSearchResult, model_errors: Mapping[str, float]) -> dict[str, FittedChain]:
+def _chains(best: Pruned, found: ConsoleSearchResult, model_errors: Mapping[str, float], sample_rate: int) -> dict[str, FittedChain]:
     """The chains by place with the confidences of their settings, the share of each effect, and what was pruned."""
     chains = {}
     for place in (*best.console.chains, BUS):
@@ -278,7 +282,14 @@ def _chains(best: Pruned, found: ConsoleSearchResult, model_errors: Mapping[str,
         helps_db = [best.helps_db.get((place, index)) for index in range(len(chain))]
         shares = tuple(None if db is None else 1.0 - 10.0 ** (-max(db, 0.0) / 10.0) for db in helps_db)
         gone, unclear = (tuple(names.get(place, ())) for names in (best.names, best.unclear))
-        chains[place] = FittedChain(tuple(chain), math.nan, confidences(chain, errors, model_errors, differences), gone, shares, unclear)
+        chains[place] = FittedChain(
+            tuple(below_half_rate(chain, sample_rate)),
+            math.nan,
+            confidences(chain, errors, model_errors, differences),
+            gone,
+            shares,
+            unclear,
+        )
     return chains
 
 
