@@ -57,7 +57,7 @@ FLAT = 0.03  # height beside the ceiling, below which errors may be more than wa
 AS_MANY = 0.41  # samples, for each clipped one, that a parabola has from the ceiling to as far below it as its top is above: sqrt(2) - 1
 HIGHEST = 8.0  # times that depth: the root mean square of heights of flat tops; in music and tones whose peaks are known it was 0.4 to 8,
 HIGHEST_OF_CURVES = 20.0  # and more where one run is much higher than others
-AROUND_S, CROWDED = 0.05, 0.3  # the clipped part of the samples around a run, up to which it is tried
+AROUND_S, CROWDED = 0.05, 0.1  # the clipped part of the samples around a run, up to which it is tried
 PRECISION = 1e-9  # of the peak: errors that rounding makes
 GOLDEN = 0.6180339887498949  # its multiples, without their whole part, are spread evenly
 
@@ -148,7 +148,8 @@ def refined(block: Clipped, estimate: Array, sample_rate: int, again: Callable[[
     own = evidence.error(again(_with_hidden(block, estimate, hidden))[hidden.places])
     errors = np.array([evidence.error(hidden.curve(block, curve)) for curve in CURVES])
     curved = on_curves(block, runs, errors)
-    own = np.maximum(own, np.sqrt(own * runs.means((curved.heights - heights) ** 2)))
+    apart = np.where(curved.weights > 0.0, (curved.heights - heights) ** 2, 0.0)
+    own = np.maximum(own, np.sqrt(own * runs.means(apart)))
     share = curved.share(own[runs.row])
     less = (
         _scale(heights, curved.heights, share, np.where(np.isfinite(own), own / np.maximum(energies, 1e-300), 0.0)[runs.row])
