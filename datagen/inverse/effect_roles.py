@@ -81,11 +81,11 @@ def silent(effect: str, settings: EffectSettings) -> frozenset[str]:
 
 
 def below_half_rate(uses: Iterable[tuple[str, EffectSettings]], sample_rate: int) -> list[tuple[str, EffectSettings]]:
-    """The chain with all frequencies of filters that active bands have below half the sample rate, as a search heard them."""
+    """The chain with all frequencies of filters below half the sample rate, as a search heard them."""
     limited = []
     for name, settings in uses:
-        filters = has(name, "filter")
-        high = [each.name for each in fields(type(settings)).values() if isinstance(each, Range) and each.unit == "Hz" and filters]
+        own = fields(type(settings)).values() if has(name, "filter") else ()
+        high = [each.name for each in own if isinstance(each, Range) and each.unit == "Hz"]
         changes = {each: HIGHEST * sample_rate for each in high if sample_rate / 2.0 <= getattr(settings, each) < math.inf}
         limited.append((name, settings.model_copy(update=changes) if changes else settings))
     return limited

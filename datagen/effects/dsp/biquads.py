@@ -21,6 +21,7 @@ import torch
 
 from stemwright.datagen.effects.batches import each
 from stemwright.datagen.effects.dsp import memory, transfer
+from stemwright.datagen.effects.dsp.nyquist import HIGHEST
 from stemwright.datagen.effects.signal import check_finite, on_gpu
 from stemwright.separation.kernels import njit
 
@@ -237,7 +238,7 @@ def _prototype(gain_db: Any, hz: Any, q: Any, sample_rate: int) -> tuple[torch.T
     """The cookbook's A, its root, alpha and cos(w0)."""
     gain = 10.0 ** (_number(gain_db) / 40.0)
     # A fit may step beyond half the sample rate, where the formulas turn unstable.
-    omega = torch.clamp(2.0 * math.pi / sample_rate * _number(hz), max=0.999 * math.pi)
+    omega = torch.clamp(2.0 * math.pi / sample_rate * _number(hz), max=2.0 * math.pi * HIGHEST)
     return gain, gain.sqrt(), omega.sin() / (2.0 * _number(q)), omega.cos()
 
 

@@ -64,12 +64,9 @@ def with_level(wet: torch.Tensor, dry: torch.Tensor, sample_rate: int, uses: Seq
 
     best, best_db = list(uses), residual_db(wet, dry, sample_rate, uses)
     settled = best_db < FOUND_DB
-    if settled and not _is_typical(best):
-        swapped = with_shelves_swapped(best)
-        if _is_typical(swapped) and residual_db(wet, dry, sample_rate, swapped) < FOUND_DB:
-            best = swapped
-    if settled and _is_typical(best):
-        return best, errors
+    for same in (best, with_shelves_swapped(best)) if settled else ():
+        if _is_typical(same) and residual_db(wet, dry, sample_rate, same) < FOUND_DB:
+            return same, errors
     rng = np.random.default_rng(0)
     for turn in range(TURNS):
         before_db, typical = best_db, turn % 2 == 0
