@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwright.datagen.effects.settings import EffectSettings, effect_name
+from stemwright.datagen.effects.settings import EffectSettings, effect_name, fields
 from stemwright.datagen.effects.traits import Trait
 from stemwright.manifests.registry import Registry, UnknownNameError, load, requires
 from stemwright.manifests.usage import UsageError
@@ -112,9 +112,6 @@ class UnknownEffectError(UnknownNameError):
     """An effect's name that is not in ``EFFECTS``; the message names the nearest one."""
 
 
-CODECS = ("mp3", "aac", "opus", "vorbis")  # of the setting ``codec``, which people take for effects
-
-
 class Effects(Registry[Effect]):
     """Name -> effect, our own and those of other packages; a module is imported when it is first looked up.
 
@@ -139,7 +136,8 @@ class Effects(Registry[Effect]):
         return found
 
     def _hint(self, name: object, names: Sequence[str]) -> str:
-        if str(name).lower() in CODECS:
+        codecs: Any = fields(self["codec"].Settings)["codec"]
+        if str(name).lower() in codecs.options:  # which people take for effects
             return f"; {name} is a codec of the effect 'codec', its setting codec."
         return super()._hint(name, names)
 
